@@ -1,0 +1,3 @@
+//! What two or more of the daemons use, and nothing else.
+
+pub mod kafka;

@@ -1,0 +1,2 @@
+//! kmonitor
+fn main() {}

@@ -1,0 +1,2 @@
+//! ktransfer
+fn main() {}
