@@ -1,1 +1,4 @@
-//! ktransfer
+//! ktransfer pushes the records of Kafka topics to HTTP backends: in order per key, at least once, over a fleet
+//! of instances that ZooKeeper coordinates. `docs/architecture.md` has the map.
+
+pub mod assignment;
