@@ -2,3 +2,6 @@
 //! of instances that ZooKeeper coordinates. `docs/architecture.md` has the map.
 
 pub mod assignment;
+pub mod committer;
+pub mod lease;
+pub mod quota;

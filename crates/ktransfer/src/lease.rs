@@ -1,0 +1,256 @@
+//! How long this process may believe that it owns what it claimed.
+//!
+//! ZooKeeper gives our partitions away when it has heard nothing from us for the session time-out, and the client
+//! library notices that up to 0.65 time-outs too late. So a deadline of our own: the time at which the latest
+//! *answered* request was sent, plus the time-out, less a margin. Past it no push starts; half a margin later
+//! every request still on the wire is cut, which bounds how long two owners can overlap.
+//!
+//! The clock is `CLOCK_BOOTTIME`, the only one that also counts while the machine is suspended. [`Terms`] is the
+//! arithmetic, without a clock; [`Lease`] is the handle, made once per process and read on every push.
+//!
+//! A session that is lost voids all epochs handed out before ([`Lease::void`]): the next session extends the same
+//! lease, but nothing that was claimed under the former one may be pushed again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::assignment::Epoch;
+
+/// A reading of the clock that counts from the machine's start, its suspensions included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BootTime(Duration);
+
+/// What the session time-out that the server granted means for us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    timeout: Duration,
+}
+
+/// The lease of this process. Clones share it; reading it costs one clock call and no lock.
+#[derive(Clone, Debug, Default)]
+pub struct Lease(Arc<State>);
+
+/// Times are nanoseconds of [`BootTime`]; 0, the machine's start, is long past.
+#[derive(Debug, Default)]
+struct State {
+    /// No push starts from here on.
+    deadline: AtomicU64,
+    /// What is on the wire is cut from here on.
+    cut: AtomicU64,
+    /// Epochs below it are void.
+    floor: AtomicU64,
+}
+
+/// The longest sleep between two looks at the clock: Tokio's timers do not count a suspension.
+const LONGEST_SLEEP: Duration = Duration::from_millis(250);
+
+/// The least margin, for time-outs that leave room for it.
+const LEAST_MARGIN: Duration = Duration::from_secs(1);
+
+/// The longest time between two heartbeats.
+const LONGEST_HEARTBEAT: Duration = Duration::from_secs(1);
+
+impl BootTime {
+    /// Now.
+    #[must_use]
+    pub fn now() -> Self {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+        let nanos = u32::try_from(now.tv_nsec).unwrap_or(0);
+        Self(Duration::new(seconds, nanos))
+    }
+
+    fn nanos(self) -> u64 {
+        // 584 years of uptime.
+        u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Terms {
+    /// The terms of a session with this negotiated time-out.
+    #[must_use]
+    pub const fn new(timeout: Duration) -> Self {
+        Self { timeout }
+    }
+
+    /// What is given up for safety: a quarter of the time-out, at least 1 s, but never more than half.
+    #[must_use]
+    pub fn margin(self) -> Duration {
+        (self.timeout / 4).max(LEAST_MARGIN).min(self.timeout / 2)
+    }
+
+    /// How often a request of our own is sent: an eighth of the time-out, at most 1 s apart.
+    #[must_use]
+    pub fn heartbeat(self) -> Duration {
+        (self.timeout / 8).min(LONGEST_HEARTBEAT)
+    }
+
+    /// No push starts from here on, if nothing that was sent after `sent` is answered.
+    #[must_use]
+    pub fn deadline(self, sent: BootTime) -> BootTime {
+        BootTime(sent.0 + (self.timeout - self.margin()))
+    }
+
+    /// What is still on the wire is cut from here on.
+    #[must_use]
+    pub fn cut(self, sent: BootTime) -> BootTime {
+        BootTime(self.deadline(sent).0 + self.margin() / 2)
+    }
+}
+
+impl Lease {
+    /// A lease that has not begun: nothing may be pushed.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether a push of this epoch may start now. Ask in the same poll that writes the request: a thread that
+    /// stood still between the check and the write has checked nothing.
+    #[must_use]
+    pub fn may_push(&self, epoch: Epoch) -> bool {
+        let deadline = self.0.deadline.load(Ordering::Acquire);
+        BootTime::now().nanos() < deadline && !self.is_void(epoch)
+    }
+
+    /// Whether requests of this epoch that are still on the wire must be cut now.
+    #[must_use]
+    pub fn must_cut(&self, epoch: Epoch) -> bool {
+        let cut = self.0.cut.load(Ordering::Acquire);
+        BootTime::now().nanos() >= cut || self.is_void(epoch)
+    }
+
+    /// Waits until requests on the wire must be cut because the lease has run out. Returns at once while it has
+    /// not begun. It may be extended again later.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn cut_due(&self) {
+        loop {
+            let cut = self.0.cut.load(Ordering::Acquire);
+            let left = cut.saturating_sub(BootTime::now().nanos());
+            if left == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_nanos(left).min(LONGEST_SLEEP)).await;
+        }
+    }
+
+    /// A request that was sent at `sent` has been answered. Earlier than what is known changes nothing.
+    pub fn extend(&self, sent: BootTime, terms: Terms) {
+        self.0.cut.fetch_max(terms.cut(sent).nanos(), Ordering::AcqRel);
+        self.0
+            .deadline
+            .fetch_max(terms.deadline(sent).nanos(), Ordering::AcqRel);
+    }
+
+    /// The session is lost: `epoch` and all before it may not be pushed any more, whatever extends the lease later.
+    pub fn void(&self, epoch: Epoch) {
+        self.0
+            .floor
+            .fetch_max(epoch.get().saturating_add(1), Ordering::AcqRel);
+    }
+
+    fn is_void(&self, epoch: Epoch) -> bool {
+        epoch.get() < self.0.floor.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::assignment::Epochs;
+
+    /// Longer than a test, shorter than any machine has been up.
+    const LONG: Terms = Terms::new(Duration::from_secs(40));
+
+    fn ago(time: Duration) -> BootTime {
+        BootTime(BootTime::now().0.saturating_sub(time))
+    }
+
+    #[test]
+    fn the_margin_is_a_quarter_at_least_a_second_at_most_half() {
+        let margin = |ms| Terms::new(Duration::from_millis(ms)).margin().as_millis();
+        assert_eq!(margin(30_000), 7_500);
+        assert_eq!(margin(10_000), 2_500);
+        assert_eq!(margin(4_000), 1_000);
+        assert_eq!(margin(3_000), 1_000);
+        assert_eq!(margin(1_500), 750);
+        assert_eq!(
+            Terms::new(Duration::from_secs(30)).heartbeat(),
+            Duration::from_secs(1)
+        );
+        assert_eq!(
+            Terms::new(Duration::from_secs(4)).heartbeat(),
+            Duration::from_millis(500)
+        );
+    }
+
+    #[test]
+    fn a_lease_that_has_not_begun_allows_nothing() {
+        let (lease, epoch) = (Lease::new(), Epochs::default().next());
+        assert!(!lease.may_push(epoch));
+        assert!(lease.must_cut(epoch));
+    }
+
+    #[test]
+    fn a_lease_ends_by_itself_first_for_new_pushes_then_for_all() {
+        let (lease, epoch) = (Lease::new(), Epochs::default().next());
+        lease.extend(BootTime::now(), LONG);
+        assert!(lease.may_push(epoch) && !lease.must_cut(epoch));
+
+        let lease = Lease::new();
+        lease.extend(ago(LONG.timeout - LONG.margin()), LONG);
+        assert!(!lease.may_push(epoch) && !lease.must_cut(epoch));
+
+        let lease = Lease::new();
+        lease.extend(ago(LONG.timeout - LONG.margin() / 2), LONG);
+        assert!(!lease.may_push(epoch) && lease.must_cut(epoch));
+    }
+
+    #[test]
+    fn an_answer_to_an_older_request_shortens_nothing() {
+        let (lease, epoch) = (Lease::new(), Epochs::default().next());
+        lease.extend(BootTime::now(), LONG);
+        lease.extend(ago(LONG.timeout), LONG);
+        assert!(lease.may_push(epoch));
+    }
+
+    #[test]
+    fn a_lost_session_voids_its_epochs_and_the_next_one_does_not_revive_them() {
+        let epochs = Epochs::default();
+        let (lease, old) = (Lease::new(), epochs.next());
+        lease.extend(BootTime::now(), LONG);
+        lease.void(epochs.next());
+        lease.extend(BootTime::now(), LONG);
+        let new = epochs.next();
+        assert!(!lease.may_push(old) && lease.must_cut(old));
+        assert!(lease.may_push(new) && !lease.must_cut(new));
+    }
+
+    #[tokio::test]
+    async fn the_cut_is_due_when_the_lease_has_run_out() {
+        let lease = Lease::new();
+        lease.cut_due().await;
+        lease.extend(BootTime::now(), LONG);
+        let waited = tokio::time::timeout(Duration::from_millis(10), lease.cut_due()).await;
+        assert!(waited.is_err(), "the lease has half a minute left");
+    }
+
+    proptest! {
+        #[test]
+        fn the_cut_lies_between_the_deadline_and_the_servers_expiry(ms in 1_u64..100_000, sent in 0_u64..1 << 40) {
+            let terms = Terms::new(Duration::from_millis(ms));
+            let sent = BootTime(Duration::from_millis(sent));
+            let expiry = BootTime(sent.0 + terms.timeout);
+            prop_assert!(terms.deadline(sent) > sent);
+            prop_assert!(terms.deadline(sent) < terms.cut(sent));
+            prop_assert!(terms.cut(sent) < expiry);
+            // At least three heartbeats fit into the time that a lease runs.
+            prop_assert!(terms.heartbeat() * 3 < terms.deadline(sent).0 - sent.0);
+        }
+    }
+}
