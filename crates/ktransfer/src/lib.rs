@@ -3,5 +3,9 @@
 
 pub mod assignment;
 pub mod committer;
+pub mod key;
 pub mod lease;
+pub mod ledger;
 pub mod quota;
+pub mod record;
+pub mod scheduler;

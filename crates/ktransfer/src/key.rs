@@ -1,0 +1,71 @@
+//! The identity of a record's key: a 128-bit keyed hash, so that scheduling keeps 16 bytes a key instead of the
+//! key itself, and nobody who chooses keys can make two of them collide.
+
+use std::hash::{BuildHasherDefault, Hasher};
+
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+/// The identity of one key inside one partition. Two different keys have the same identity with a probability
+/// of 2^-128 a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KeyId(u128);
+
+/// Makes [`KeyId`]s with a secret of this process.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyHasher {
+    secret: [u8; 16],
+}
+
+impl KeyHasher {
+    /// A hasher with the given secret: random in production, fixed in tests.
+    #[must_use]
+    pub const fn new(secret: [u8; 16]) -> Self {
+        Self { secret }
+    }
+
+    /// The identity of `key`.
+    #[must_use]
+    pub fn id(&self, key: &[u8]) -> KeyId {
+        let mut hasher = SipHasher13::new_with_key(&self.secret);
+        hasher.write(key);
+        KeyId(hasher.finish128().as_u128())
+    }
+}
+
+/// A map hasher that takes the low half of a [`KeyId`], which is as random as a hash can be.
+#[derive(Default)]
+pub struct Taken(u64);
+
+/// Builds [`Taken`] for a `HashMap` keyed by [`KeyId`].
+pub type TakeHash = BuildHasherDefault<Taken>;
+
+impl Hasher for Taken {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the low half is what is wanted")]
+    fn write_u128(&mut self, id: u128) {
+        self.0 = id as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identity_depends_on_the_key_and_the_secret() {
+        let hasher = KeyHasher::new([7; 16]);
+        assert_eq!(hasher.id(b"a"), hasher.id(b"a"));
+        assert_ne!(hasher.id(b"a"), hasher.id(b"b"));
+        assert_ne!(hasher.id(b""), hasher.id(b"\0"));
+        assert_ne!(hasher.id(b"a"), KeyHasher::new([8; 16]).id(b"a"));
+    }
+}
