@@ -1,4 +1,13 @@
 //! What two or more of the daemons use, and nothing else.
 
+pub mod admin;
+pub mod cli;
+pub mod config;
+pub mod daemon;
 pub mod kafka;
+pub mod logging;
+pub mod meters;
+pub mod readiness;
+pub mod shutdown;
+pub mod tls;
 pub mod zookeeper;

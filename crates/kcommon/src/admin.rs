@@ -1,0 +1,130 @@
+//! The admin server of every daemon: `/healthz`, `/readyz`, `/metrics`, on a port of its own.
+//!
+//! Its default port may be taken by another instance started from the same file: then a free one is used and logged. A port
+//! that somebody configured is either listened on or the daemon ends. It never speaks to Kafka or ZooKeeper: it answers while
+//! both are away.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::meters::Meters;
+use crate::readiness::Readiness;
+use crate::shutdown::Stop;
+
+/// The section `admin` as it stands in a file.
+#[derive(Clone, Debug, Deserialize)]
+pub struct File {
+    /// `IP:port`, or `off`.
+    pub listen: String,
+}
+
+/// Where the admin server listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// Nowhere.
+    Off,
+    /// Loopback and the daemon's own port, or a free one when that is taken.
+    Default,
+    /// This address and no other.
+    At(SocketAddr),
+}
+
+impl Listen {
+    /// What a file says, already checked by the table of keys; absent = [`Listen::Default`], and what is no address = off.
+    #[must_use]
+    pub fn from_file(file: Option<&File>) -> Self {
+        match file {
+            None => Self::Default,
+            Some(file) => file.listen.parse().map_or(Self::Off, Self::At),
+        }
+    }
+}
+
+/// The address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the admin server cannot listen on {address} ({source}); free the port, or change or remove admin.listen"
+)]
+pub struct ListenError {
+    address: SocketAddr,
+    source: std::io::Error,
+}
+
+/// Binds the address; `None` when the server is off.
+///
+/// # Errors
+/// A configured address that is taken or not ours; no free port at all.
+pub async fn bind(listen: Listen, default_port: u16) -> Result<Option<TcpListener>, ListenError> {
+    let listener = match listen {
+        Listen::Off => return Ok(None),
+        Listen::At(address) => bind_to(address).await?,
+        Listen::Default => {
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, default_port));
+            match bind_to(address).await {
+                Ok(listener) => listener,
+                Err(taken) => {
+                    let free = bind_to(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
+                    let used = free.local_addr().ok();
+                    tracing::warn!(%address, ?used, error = %taken.source, "default admin port is taken; using a free one");
+                    free
+                }
+            }
+        }
+    };
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(%address, "admin server listens");
+    }
+    Ok(Some(listener))
+}
+
+async fn bind_to(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| ListenError { address, source })
+}
+
+/// Answers until `stop` is requested.
+pub async fn serve(listener: TcpListener, readiness: Readiness, meters: Meters, stop: Stop) {
+    let router = router(readiness, meters);
+    let end = async move { stop.requested().await };
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(end).await {
+        tracing::error!(%error, "admin server ended");
+    }
+}
+
+fn router(readiness: Readiness, meters: Meters) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { Json(json!({"healthy": true})) }))
+        .route("/readyz", get(ready).with_state(readiness))
+        .route("/metrics", get(metrics).with_state(meters))
+}
+
+async fn ready(State(readiness): State<Readiness>) -> impl IntoResponse {
+    let reasons = readiness.reasons();
+    if reasons.is_empty() {
+        return (StatusCode::OK, Json(json!({"ready": true})));
+    }
+    let reasons: Vec<_> = reasons
+        .into_iter()
+        .map(|(name, reason)| json!({"name": name, "reason": reason}))
+        .collect();
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        Json(json!({"ready": false, "reasons": reasons})),
+    )
+}
+
+async fn metrics(State(meters): State<Meters>) -> impl IntoResponse {
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        meters.render(),
+    )
+}
