@@ -1,2 +1,40 @@
-//! xtask
-fn main() {}
+//! `cargo xtask`: the local cluster, the demo, the tests, the benchmarks. Never shipped.
+
+mod cluster;
+mod topic;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Local cluster, demo, tests and benchmarks of kafka-http-wrapper"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// A real Kafka and a real ZooKeeper on this machine.
+    Cluster(cluster::Arguments),
+    /// Topics of the local cluster.
+    Topic(topic::Arguments),
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().task {
+        Task::Cluster(arguments) => cluster::run(&arguments),
+        Task::Topic(arguments) => topic::run(&arguments),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

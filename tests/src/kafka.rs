@@ -1,0 +1,279 @@
+//! What scenarios do to Kafka besides the daemons: create topics, write records, read a topic back.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use bytes::Bytes;
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Message as _, OwnedMessage};
+use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+use crate::Cluster;
+
+/// How long Kafka may take over one step.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A record to write.
+#[derive(Clone, Debug, Default)]
+pub struct NewRecord {
+    /// None lets librdkafka choose by the key's hash, as kproxy does.
+    pub partition: Option<i32>,
+    /// None for a record without key.
+    pub key: Option<Bytes>,
+    /// The body.
+    pub value: Bytes,
+}
+
+impl NewRecord {
+    /// A record with a key.
+    pub fn keyed(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
+        Self {
+            partition: None,
+            key: Some(key.into()),
+            value: value.into(),
+        }
+    }
+
+    /// The same record in this partition.
+    #[must_use]
+    pub fn in_partition(self, partition: i32) -> Self {
+        Self {
+            partition: Some(partition),
+            ..self
+        }
+    }
+}
+
+/// A record as it stands in Kafka.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Where.
+    pub partition: i32,
+    /// At which offset.
+    pub offset: i64,
+    /// None for a record without key.
+    pub key: Option<Vec<u8>>,
+    /// The body; empty for a tombstone too.
+    pub value: Vec<u8>,
+}
+
+impl Cluster {
+    /// Creates a topic with one replica and waits until its partitions have leaders. One that exists stays.
+    ///
+    /// # Errors
+    /// Kafka refuses or is away.
+    pub async fn create_topic(&self, name: &str, partitions: i32) -> Result<()> {
+        self.create_replicated_topic(name, partitions, 1).await
+    }
+
+    /// Creates a topic with `replication` replicas and waits until its partitions have leaders. One that exists stays.
+    ///
+    /// # Errors
+    /// Kafka refuses or is away.
+    pub async fn create_replicated_topic(&self, name: &str, partitions: i32, replication: i32) -> Result<()> {
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replication));
+        let results = self.admin()?.create_topics([&topic], &options()).await?;
+        match results.into_iter().next().context("no result")? {
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => self.wait_for_leaders(name).await,
+            Err((_, code)) => bail!("cannot create the topic {name}: {code}"),
+        }
+    }
+
+    /// Deletes a topic.
+    ///
+    /// # Errors
+    /// Kafka refuses or is away.
+    pub async fn delete_topic(&self, name: &str) -> Result<()> {
+        let results = self.admin()?.delete_topics(&[name], &options()).await?;
+        match results.into_iter().next().context("no result")? {
+            Ok(_) => Ok(()),
+            Err((_, code)) => bail!("cannot delete the topic {name}: {code}"),
+        }
+    }
+
+    /// Grows a topic to `partitions` partitions.
+    ///
+    /// # Errors
+    /// Kafka refuses or is away.
+    pub async fn grow_topic(&self, name: &str, partitions: usize) -> Result<()> {
+        let grown = NewPartitions::new(name, partitions);
+        let results = self.admin()?.create_partitions([&grown], &options()).await?;
+        match results.into_iter().next().context("no result")? {
+            Ok(_) => self.wait_for_leaders(name).await,
+            Err((_, code)) => bail!("cannot grow the topic {name}: {code}"),
+        }
+    }
+
+    /// Writes records in their order and gives each one's partition and offset in the same order.
+    ///
+    /// # Errors
+    /// One of them is not acknowledged.
+    pub async fn produce(
+        &self,
+        topic: &str,
+        records: impl IntoIterator<Item = NewRecord>,
+    ) -> Result<Vec<(i32, i64)>> {
+        let producer = self.producer()?;
+        let mut acknowledged = Vec::new();
+        let mut waiting = std::collections::VecDeque::new();
+        for record in records {
+            // Bounded, so that a long iterator does not fill the producer's queue.
+            if waiting.len() == 10_000 {
+                acknowledged.push(delivery(waiting.pop_front().context("not empty")?).await?);
+            }
+            waiting.push_back(send(&producer, topic, &record).await?);
+        }
+        for future in waiting {
+            acknowledged.push(delivery(future).await?);
+        }
+        Ok(acknowledged)
+    }
+
+    /// Every record of a topic from its start to the end it has now, partition after partition.
+    ///
+    /// # Errors
+    /// Kafka is away, or the records do not come within a minute.
+    pub async fn read_topic(&self, topic: &str) -> Result<Vec<Stored>> {
+        let (consumer, topic) = (self.consumer()?, topic.to_owned());
+        tokio::task::spawn_blocking(move || read_all(&consumer, &topic)).await?
+    }
+
+    /// Log start and log end offset of each partition.
+    ///
+    /// # Errors
+    /// Kafka is away.
+    pub async fn watermarks(&self, topic: &str) -> Result<Vec<(i64, i64)>> {
+        let (consumer, topic) = (self.consumer()?, topic.to_owned());
+        tokio::task::spawn_blocking(move || watermarks(&consumer, &topic)).await?
+    }
+
+    async fn wait_for_leaders(&self, topic: &str) -> Result<()> {
+        let (consumer, name) = (self.consumer()?, topic.to_owned());
+        let led = move || {
+            let metadata = consumer.fetch_metadata(Some(&name), Duration::from_secs(5)).ok();
+            metadata.is_some_and(|metadata| {
+                let partitions = metadata
+                    .topics()
+                    .first()
+                    .map_or(&[][..], |topic| topic.partitions());
+                !partitions.is_empty() && partitions.iter().all(|partition| partition.leader() >= 0)
+            })
+        };
+        let led = std::sync::Arc::new(led);
+        crate::eventually(
+            &format!("every partition of {topic} has a leader"),
+            PATIENCE,
+            async || {
+                let led = led.clone();
+                tokio::task::spawn_blocking(move || led()).await.unwrap_or(false)
+            },
+        )
+        .await;
+        Ok(())
+    }
+
+    fn client(&self) -> ClientConfig {
+        let mut client = ClientConfig::new();
+        client
+            .set("bootstrap.servers", &self.brokers)
+            .set("reconnect.backoff.max.ms", "500");
+        client
+    }
+
+    fn admin(&self) -> Result<AdminClient<DefaultClientContext>> {
+        self.client().create().context("make an admin client")
+    }
+
+    fn producer(&self) -> Result<FutureProducer> {
+        // The same partition for a key as kproxy and the original.
+        let mut client = self.client();
+        client
+            .set("partitioner", "fnv1a_random")
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "5");
+        client.create().context("make a producer")
+    }
+
+    fn consumer(&self) -> Result<BaseConsumer> {
+        let mut client = self.client();
+        client
+            .set("group.id", "ktests")
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "false");
+        client.create().context("make a consumer")
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new()
+        .operation_timeout(Some(PATIENCE))
+        .request_timeout(Some(PATIENCE))
+}
+
+async fn send(producer: &FutureProducer, topic: &str, record: &NewRecord) -> Result<DeliveryFuture> {
+    loop {
+        let mut message = FutureRecord::<[u8], [u8]>::to(topic).payload(&record.value);
+        if let Some(key) = &record.key {
+            message = message.key(key);
+        }
+        if let Some(partition) = record.partition {
+            message = message.partition(partition);
+        }
+        match producer.send_result(message) {
+            Ok(future) => return Ok(future),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            Err((error, _)) => return Err(error.into()),
+        }
+    }
+}
+
+async fn delivery(future: DeliveryFuture) -> Result<(i32, i64)> {
+    match future.await? {
+        Ok(delivery) => Ok((delivery.partition, delivery.offset)),
+        Err((error, _)) => Err(error.into()),
+    }
+}
+
+fn watermarks(consumer: &BaseConsumer, topic: &str) -> Result<Vec<(i64, i64)>> {
+    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
+    let partitions = metadata
+        .topics()
+        .first()
+        .context("no such topic")?
+        .partitions()
+        .len();
+    (0..i32::try_from(partitions)?)
+        .map(|partition| Ok(consumer.fetch_watermarks(topic, partition, PATIENCE)?))
+        .collect()
+}
+
+fn read_all(consumer: &BaseConsumer, topic: &str) -> Result<Vec<Stored>> {
+    let mut stored = Vec::new();
+    for (partition, (start, end)) in (0..).zip(watermarks(consumer, topic)?) {
+        let mut assignment = TopicPartitionList::new();
+        assignment.add_partition_offset(topic, partition, Offset::Offset(start))?;
+        consumer.assign(&assignment)?;
+        let mut next = start;
+        while next < end {
+            let message = consumer.poll(PATIENCE).context("the records do not come")??;
+            next = message.offset() + 1;
+            stored.push(owned(&message.detach()));
+        }
+    }
+    Ok(stored)
+}
+
+fn owned(message: &OwnedMessage) -> Stored {
+    Stored {
+        partition: message.partition(),
+        offset: message.offset(),
+        key: message.key().map(<[u8]>::to_vec),
+        value: message.payload().unwrap_or_default().to_vec(),
+    }
+}
