@@ -1,2 +1,15 @@
-//! kmonitor
-fn main() {}
+//! The kmonitor binary: hands the configuration to the library.
+
+use std::process::ExitCode;
+
+use kcommon::daemon::{self, Daemon};
+
+fn main() -> ExitCode {
+    let kmonitor = Daemon {
+        name: "kmonitor",
+        version: env!("CARGO_PKG_VERSION"),
+        about: "Tells how far each ktransfer module is behind in each partition.",
+        admin_port: 5033,
+    };
+    daemon::run(&kmonitor, kmonitor::config::load, kmonitor::run)
+}

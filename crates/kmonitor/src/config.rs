@@ -1,0 +1,327 @@
+//! `kmonitor.yaml`: the file as written, and what the program may rely on.
+
+mod schema;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use kcommon::config::{self, Document, HostPort, Invalid, Problem};
+use kcommon::daemon::Base;
+use kcommon::{admin, logging, zookeeper};
+use serde::Deserialize;
+
+pub use schema::SCHEMA;
+
+/// Everything kmonitor was told, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Logging and the admin server.
+    pub base: Base,
+    /// The clusters, sorted by name; at least one.
+    pub clusters: Vec<Cluster>,
+    /// From the end of one reading of offsets to the start of the next.
+    pub offset_interval: Duration,
+    /// The age at which the lists of modules, topics and partitions are read again.
+    pub tree_interval: Duration,
+    /// Where `/delay` is answered.
+    pub http: Http,
+}
+
+/// One cluster to watch.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// Its name in answers, logs and metrics.
+    pub name: String,
+    /// Its ZooKeeper.
+    pub zookeeper: zookeeper::Settings,
+    /// How long one attempt to make a session may take.
+    pub connect_timeout: Duration,
+    /// Brokers to start from; empty = those that are registered in ZooKeeper.
+    pub broker_hosts: Vec<String>,
+}
+
+/// The public server.
+#[derive(Clone, Copy, Debug)]
+pub struct Http {
+    /// TCP port, on all addresses.
+    pub port: u16,
+    /// Longest time without a byte while a request is received; `None` = no limit.
+    pub read_timeout: Option<Duration>,
+    /// Longest time without progress while an answer is sent; `None` = no limit.
+    pub write_timeout: Option<Duration>,
+}
+
+impl AsRef<Base> for Config {
+    fn as_ref(&self) -> &Base {
+        &self.base
+    }
+}
+
+/// Reads and checks `path`.
+///
+/// # Errors
+/// Every problem in it.
+pub fn load(path: &Path) -> Result<Config, Invalid> {
+    checked(config::load(path, &SCHEMA)?)
+}
+
+/// As [`load`], for a text that is already read; `path` is for the messages.
+///
+/// # Errors
+/// Every problem in it.
+pub fn parse(path: &Path, text: &str) -> Result<Config, Invalid> {
+    checked(config::parse(path, text, &SCHEMA)?)
+}
+
+#[derive(Debug, Deserialize)]
+struct File {
+    base: BaseFile,
+    http_server: HttpFile,
+    admin: Option<admin::File>,
+    #[serde(flatten)]
+    clusters: BTreeMap<String, ClusterFile>,
+}
+
+#[derive(Debug, Deserialize)]
+struct BaseFile {
+    #[serde(flatten)]
+    log: logging::File,
+    clusters: Vec<String>,
+    offset_interval_ms: u64,
+    tree_interval_ms: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct HttpFile {
+    port: u16,
+    read_timeout_ms: u64,
+    write_timeout_ms: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct ClusterFile {
+    chroot: String,
+    zk_hosts: Vec<HostPort>,
+    zk_connect_timeout_ms: u64,
+    zk_session_timeout_ms: u64,
+    broker_hosts: Option<Vec<HostPort>>,
+}
+
+fn checked(document: Document<File>) -> Result<Config, Invalid> {
+    Invalid::check(problems(&document))?;
+    let File {
+        base,
+        http_server,
+        admin,
+        clusters,
+    } = document.file;
+    Ok(Config {
+        base: Base::new(base.log, admin.as_ref()),
+        clusters: clusters.into_iter().map(Cluster::from).collect(),
+        offset_interval: Duration::from_millis(base.offset_interval_ms),
+        tree_interval: Duration::from_millis(base.tree_interval_ms),
+        http: Http {
+            port: http_server.port,
+            read_timeout: limit(http_server.read_timeout_ms),
+            write_timeout: limit(http_server.write_timeout_ms),
+        },
+    })
+}
+
+/// What the table of keys cannot say: the two lists of clusters must agree, and a chroot is a path.
+fn problems(document: &Document<File>) -> Vec<Problem> {
+    let file = &document.file;
+    let mut problems = Vec::new();
+    for (nth, name) in file.base.clusters.iter().enumerate() {
+        let key = format!("base.clusters.{nth}");
+        if file.base.clusters.iter().take(nth).any(|earlier| earlier == name) {
+            problems.push(document.problem(&key, format!("names {name} a second time")));
+        } else if !file.clusters.contains_key(name) {
+            let message =
+                format!("has no section {name}: add one with chroot and zk_hosts, or remove the name");
+            problems.push(document.problem(&key, message));
+        }
+    }
+    for (name, cluster) in &file.clusters {
+        if !file.base.clusters.contains(name) {
+            let message = "is no known section: add the name to base.clusters, or remove the section";
+            problems.push(document.problem(name, message));
+        }
+        if !is_chroot(&cluster.chroot) {
+            let message = "is no path: it is empty, or starts with / and has no empty, \".\" or \"..\" part";
+            problems.push(document.problem(&format!("{name}.chroot"), message));
+        }
+    }
+    problems
+}
+
+fn is_chroot(chroot: &str) -> bool {
+    let path = chroot.strip_suffix('/').unwrap_or(chroot);
+    let legal = |part: &str| !matches!(part, "" | "." | "..") && !part.chars().any(char::is_control);
+    path.is_empty()
+        || path
+            .strip_prefix('/')
+            .is_some_and(|rest| rest.split('/').all(legal))
+}
+
+fn limit(milliseconds: u64) -> Option<Duration> {
+    (milliseconds > 0).then(|| Duration::from_millis(milliseconds))
+}
+
+fn texts(hosts: &[HostPort]) -> Vec<String> {
+    hosts.iter().map(ToString::to_string).collect()
+}
+
+impl From<(String, ClusterFile)> for Cluster {
+    fn from((name, file): (String, ClusterFile)) -> Self {
+        let servers = u32::try_from(file.zk_hosts.len()).unwrap_or(u32::MAX);
+        let per_server = Duration::from_millis(file.zk_connect_timeout_ms);
+        Self {
+            name,
+            zookeeper: zookeeper::Settings {
+                hosts: texts(&file.zk_hosts),
+                chroot: file.chroot.strip_suffix('/').unwrap_or(&file.chroot).to_owned(),
+                session_timeout: Duration::from_millis(file.zk_session_timeout_ms),
+            },
+            connect_timeout: per_server.saturating_mul(servers),
+            broker_hosts: texts(&file.broker_hosts.unwrap_or_default()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The seed's file, as its users have it.
+    const SEED: &str = include_str!("../tests/seed.yaml");
+
+    fn parse_text(text: &str) -> Result<Config, Invalid> {
+        parse(Path::new("kmonitor.yaml"), text)
+    }
+
+    fn messages(text: &str) -> Vec<String> {
+        let invalid = parse_text(text).unwrap_err();
+        invalid.problems().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_seeds_file_works_unchanged() {
+        let config = parse_text(SEED).unwrap();
+        assert_eq!(config.http.port, 55325);
+        assert_eq!(config.http.read_timeout, Some(Duration::from_millis(100)));
+        assert_eq!(config.http.write_timeout, Some(Duration::from_millis(100)));
+        assert_eq!(config.offset_interval, Duration::from_secs(10));
+        assert_eq!(config.tree_interval, Duration::from_secs(30));
+        let names: Vec<_> = config
+            .clusters
+            .iter()
+            .map(|cluster| cluster.name.as_str())
+            .collect();
+        assert_eq!(names, ["common_cluster", "test_cluster"]);
+        let test = &config.clusters[1];
+        assert_eq!(test.zookeeper.chroot, "/mq/test_cluster");
+        assert_eq!(test.zookeeper.hosts.len(), 5);
+        assert_eq!(test.zookeeper.hosts[0], "10.1.1.1:2181");
+        assert_eq!(test.zookeeper.session_timeout, Duration::from_secs(6));
+        assert_eq!(test.connect_timeout, Duration::from_secs(5));
+        assert!(test.broker_hosts.is_empty());
+    }
+
+    #[test]
+    fn the_shipped_file_is_valid_and_holds_the_defaults() {
+        let shipped = parse_text(include_str!("../../../conf/kmonitor.yaml")).unwrap();
+        let seed = parse_text(SEED).unwrap();
+        assert_eq!(shipped.offset_interval, seed.offset_interval);
+        assert_eq!(shipped.tree_interval, seed.tree_interval);
+        assert_eq!(
+            shipped.base.admin,
+            admin::Listen::At(([127, 0, 0, 1], 5033).into())
+        );
+    }
+
+    #[test]
+    fn the_lists_of_clusters_must_agree() {
+        let unnamed = SEED.replace("  - common_cluster\n", "");
+        let found = messages(&unnamed);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].contains("common_cluster: is no known section"),
+            "{found:?}"
+        );
+
+        let twice = SEED.replace(
+            "  - common_cluster\n",
+            "  - common_cluster\n  - test_cluster\n  - absent\n",
+        );
+        let found = messages(&twice);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].contains("names test_cluster a second time"), "{found:?}");
+        assert!(found[1].contains("has no section absent"), "{found:?}");
+    }
+
+    #[test]
+    fn every_problem_is_told_with_its_place() {
+        let wrong = SEED
+            .replace("port: 55325", "port: 99999")
+            .replace("10.1.2.1:2181", "10.1.2.1")
+            .replace("log_level: 4", "log_levle: 4");
+        let found = messages(&wrong);
+        assert!(found.len() >= 3, "{found:?}");
+        assert!(
+            found.iter().all(|message| message.starts_with("kmonitor.yaml:")),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn every_required_key_is_missed() {
+        for line in SEED
+            .lines()
+            .filter(|line| line.trim_start().starts_with(|c: char| c.is_ascii_lowercase()))
+        {
+            let (key, value) = line.split_once(':').unwrap();
+            if value.trim().is_empty() {
+                continue;
+            }
+            let without: String = SEED
+                .lines()
+                .filter(|other| *other != line)
+                .map(|l| format!("{l}\n"))
+                .collect();
+            let found = messages(&without);
+            assert!(
+                found.iter().any(|message| message.contains(key.trim())),
+                "{key}: {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_chroot_is_empty_or_a_path() {
+        for legal in ["", "/", "/mq", "/mq/test_cluster/"] {
+            assert!(is_chroot(legal), "{legal}");
+        }
+        for illegal in ["mq", "//", "/mq//a", "/./a", "/..", "/a\0"] {
+            assert!(!is_chroot(illegal), "{illegal}");
+        }
+        let config =
+            parse_text(&SEED.replace("chroot: /mq/test_cluster", "chroot: /mq/test_cluster/")).unwrap();
+        assert_eq!(config.clusters[1].zookeeper.chroot, "/mq/test_cluster");
+        let found = messages(&SEED.replace("chroot: /mq/test_cluster", "chroot: mq"));
+        assert!(found[0].contains("test_cluster.chroot: is no path"), "{found:?}");
+    }
+
+    #[test]
+    fn brokers_can_be_named() {
+        let text = SEED.replace(
+            "chroot: /mq/test_cluster\n",
+            "chroot: /mq/test_cluster\n broker_hosts: [10.1.1.2:9092]\n",
+        );
+        assert_eq!(
+            parse_text(&text).unwrap().clusters[1].broker_hosts,
+            ["10.1.1.2:9092"]
+        );
+    }
+}

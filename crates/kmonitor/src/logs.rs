@@ -1,0 +1,254 @@
+//! The ends of the logs, asked of Kafka. Joins no group, commits nothing, fetches no record.
+//!
+//! Log starts are asked before log ends, and both after the commits were read: then a commit is never beyond the end and
+//! a start never beyond either. One request per broker, so that a broker that hangs costs its own partitions only.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::stream::{self, StreamExt};
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::lag::LogRange;
+use crate::log_batch::{self, Outcome};
+use crate::topics::{Topic, TopicPartition, Topics};
+
+/// How long one broker may take to tell all the ends of one kind that a round needs.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Brokers asked at a time.
+const BROKERS_AT_A_TIME: usize = 16;
+
+/// Events that are taken from the client's queue in one round.
+const EVENTS: usize = 100;
+
+/// A client of one Kafka cluster.
+#[derive(Clone)]
+pub(crate) struct Logs {
+    client: Arc<BaseConsumer<Quiet>>,
+    brokers: Vec<String>,
+}
+
+/// What the brokers told in one round.
+#[derive(Debug, Default)]
+pub(crate) struct Read {
+    /// The logs whose both ends are known.
+    pub(crate) ranges: HashMap<TopicPartition, LogRange>,
+    /// Whether every partition that has a leader was answered for.
+    pub(crate) complete: bool,
+}
+
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(?level, facility, detail = message, "kafka client");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "kafka client error");
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
+impl std::fmt::Debug for Logs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Logs")
+            .field("brokers", &self.brokers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Logs {
+    /// A client that starts from `brokers`. Connects later, by itself.
+    ///
+    /// # Errors
+    /// librdkafka refuses the addresses.
+    pub(crate) fn new(brokers: Vec<String>) -> Result<Self, KafkaError> {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", brokers.join(","))
+            .set("client.id", "kmonitor")
+            // Without a group the client never looks for a coordinator, which could make the broker create a topic.
+            .set("enable.auto.commit", "false")
+            .set("allow.auto.create.topics", "false")
+            .set("enable.metrics.push", "false")
+            // What counts is what was written, as for ktransfer, not what transactions have made visible.
+            .set("isolation.level", "read_uncommitted")
+            .set("socket.timeout.ms", "10000")
+            .set("socket.connection.setup.timeout.ms", "5000")
+            .set("reconnect.backoff.max.ms", "2000")
+            .set_log_level(RDKafkaLogLevel::Warning);
+        let client = config.create_with_context(Quiet)?;
+        Ok(Self {
+            client: Arc::new(client),
+            brokers,
+        })
+    }
+
+    /// The addresses that it was started from.
+    #[must_use]
+    pub(crate) fn brokers(&self) -> &[String] {
+        &self.brokers
+    }
+
+    /// What Kafka says about the topics of `interest`.
+    ///
+    /// # Errors
+    /// No broker answered.
+    pub(crate) async fn topics(&self, interest: BTreeSet<String>) -> Result<Topics, KafkaError> {
+        let client = Arc::clone(&self.client);
+        blocking(move || {
+            let metadata = client.fetch_metadata(None, PATIENCE)?;
+            let listed = metadata
+                .topics()
+                .iter()
+                .filter(|topic| interest.contains(topic.name()));
+            let told: BTreeMap<String, Topic> = listed
+                .map(|topic| {
+                    let leader = |id: i32| (id >= 0).then_some(id);
+                    let partitions = topic.partitions().iter();
+                    let told = if topic.error().is_some() {
+                        Topic::Untold
+                    } else {
+                        Topic::Partitions(partitions.map(|one| (one.id(), leader(one.leader()))).collect())
+                    };
+                    (topic.name().to_owned(), told)
+                })
+                .collect();
+            Ok(Topics::told(told))
+        })
+        .await
+    }
+
+    /// The log ranges of `wanted`, as far as the leaders tell them in time.
+    pub(crate) async fn read(&self, topics: &Topics, wanted: &BTreeSet<TopicPartition>) -> Read {
+        let groups = topics.by_leader(wanted);
+        let asked: usize = groups.values().map(Vec::len).sum();
+        let starts = self.ends(&groups, Offset::Beginning).await;
+        let ends = self.ends(&groups, Offset::End).await;
+        let client = Arc::clone(&self.client);
+        blocking(move || serve_events(&client)).await;
+        let ranges: HashMap<TopicPartition, LogRange> = ends
+            .into_iter()
+            .filter_map(|(key, end)| {
+                let start = *starts.get(&key)?;
+                Some((key, LogRange { start, end }))
+            })
+            .collect();
+        let complete = ranges.len() == asked;
+        Read { ranges, complete }
+    }
+
+    async fn ends(
+        &self,
+        groups: &BTreeMap<i32, Vec<TopicPartition>>,
+        which: Offset,
+    ) -> HashMap<TopicPartition, i64> {
+        let asked = groups.values().map(|group| {
+            let client = Arc::clone(&self.client);
+            let group = group.clone();
+            blocking(move || ends_of_group(&client, &group, which))
+        });
+        let answers = stream::iter(asked.collect::<Vec<_>>()).buffer_unordered(BROKERS_AT_A_TIME);
+        answers.flat_map(stream::iter).collect().await
+    }
+}
+
+/// librdkafka's calls block until a broker answers or their time ends, which is at most [`PATIENCE`].
+async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(call).await {
+        Ok(value) => value,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is ending, and the task that waits here with it.
+            Err(_cancelled) => std::future::pending().await,
+        },
+    }
+}
+
+fn ends_of_group(
+    client: &BaseConsumer<Quiet>,
+    group: &[TopicPartition],
+    which: Offset,
+) -> Vec<(TopicPartition, i64)> {
+    let deadline = Instant::now() + PATIENCE;
+    log_batch::ask(group, |batch| {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Outcome::NoAnswer;
+        }
+        request(client, batch, which, left)
+    })
+}
+
+fn request(
+    client: &BaseConsumer<Quiet>,
+    batch: &[TopicPartition],
+    which: Offset,
+    patience: Duration,
+) -> Outcome<(TopicPartition, i64)> {
+    let mut list = TopicPartitionList::with_capacity(batch.len());
+    for one in batch {
+        if let Err(error) = list.add_partition_offset(&one.topic, one.partition, which) {
+            tracing::warn!(topic = one.topic, partition = one.partition, %error, "partition cannot be asked for");
+        }
+    }
+    let answered = match client.offsets_for_times(list, patience) {
+        Ok(answered) => answered,
+        Err(error) => {
+            tracing::debug!(%error, partitions = batch.len(), "log ends are not told");
+            return if is_no_answer(&error) {
+                Outcome::NoAnswer
+            } else {
+                Outcome::PartFailed
+            };
+        }
+    };
+    let told = answered.elements();
+    // One that was not answered still holds what was asked, which is no plain offset.
+    let numbers = told
+        .iter()
+        .filter_map(|element| match (element.error(), element.offset()) {
+            (Ok(()), Offset::Offset(offset)) => Some((
+                TopicPartition {
+                    topic: element.topic().to_owned(),
+                    partition: element.partition(),
+                },
+                offset,
+            )),
+            _ => None,
+        });
+    Outcome::Answered(numbers.collect())
+}
+
+/// Whether the failure is the broker's and not a partition's.
+fn is_no_answer(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::OperationTimedOut
+                | RDKafkaErrorCode::Resolve
+                | RDKafkaErrorCode::Authentication
+                | RDKafkaErrorCode::RequestTimedOut
+        )
+    )
+}
+
+/// Errors and log lines wait in the client's queue until somebody takes them. `None` does not tell an empty queue from an
+/// event that was served, so the number of looks is fixed.
+fn serve_events(client: &BaseConsumer<Quiet>) {
+    for _ in 0..EVENTS {
+        if let Some(Err(error)) = client.poll(Duration::ZERO) {
+            tracing::debug!(%error, "kafka client event");
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! One round: what ZooKeeper holds, then what Kafka says, then the lag of every partition of a cluster.
+//!
+//! The order is the point: commits first, log starts second, log ends last. A round fails only when ZooKeeper does not
+//! answer; everything else that is wrong leaves a partition, a module or Kafka's part of the numbers unknown.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use kcommon::zookeeper::{self, Error, Session};
+use tokio::time::Instant;
+
+use crate::config::Cluster;
+use crate::logs::{Logs, Read};
+use crate::module::{OffsetNode, Offsets};
+use crate::snapshot::{Found, Snapshot};
+use crate::topics::Topics;
+use crate::tree::{self, Tree};
+
+/// What is kept from round to round: the connections, and the parts that are read less often than offsets.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    cluster: Cluster,
+    tree_interval: Duration,
+    session: Option<Session>,
+    logs: Option<Logs>,
+    tree: Option<(Instant, Tree)>,
+    /// [`Topics::default`] until Kafka has told once.
+    topics: Topics,
+    /// Whether the last round got everything from Kafka that it asked for.
+    kafka_was_up: bool,
+}
+
+/// The numbers of a round.
+#[derive(Debug)]
+pub(crate) struct Round {
+    /// The lags.
+    pub(crate) snapshot: Snapshot,
+    /// What was wrong with Kafka's part of them.
+    pub(crate) kafka: Result<(), KafkaTrouble>,
+    /// The offset znodes that hold no offset, as module, topic and partition.
+    pub(crate) garbage: BTreeSet<(String, String, i32)>,
+    /// Children in the tree that are no topic or partition, in its last scan.
+    pub(crate) stray: u64,
+}
+
+/// Why a round ended without numbers.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failed {
+    /// ZooKeeper does not answer, the session has ended, or the chroot is missing.
+    #[error(transparent)]
+    ZooKeeper(#[from] Error),
+    /// No session was made in time.
+    #[error("no ZooKeeper session within {0:?}: check zk_hosts and zk_connect_timeout_ms")]
+    ConnectTimeout(Duration),
+    /// The round took too long as a whole.
+    #[error("the round took longer than {0:?}")]
+    RoundTimeout(Duration),
+}
+
+/// Why numbers of Kafka are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum KafkaTrouble {
+    /// Nobody is registered, and the file names nobody.
+    #[error("no usable broker is registered in ZooKeeper: start one, or set broker_hosts")]
+    NoBroker,
+    /// The addresses are refused by the client library.
+    #[error("the broker addresses cannot be used: check broker_hosts")]
+    BadAddress,
+    /// No broker answered a metadata request.
+    #[error("no broker answers")]
+    NoAnswer,
+    /// Some partitions with a leader were not answered for.
+    #[error("some partitions' log ends are not told")]
+    Incomplete,
+}
+
+impl Sources {
+    /// Nothing connected and nothing read yet.
+    #[must_use]
+    pub(crate) fn new(cluster: Cluster, tree_interval: Duration) -> Self {
+        Self {
+            cluster,
+            tree_interval,
+            session: None,
+            logs: None,
+            tree: None,
+            topics: Topics::default(),
+            kafka_was_up: false,
+        }
+    }
+
+    /// Gives up the session and what was read through it. A session that is alive and does not answer is no better than
+    /// one that has ended.
+    pub(crate) fn forget_zookeeper(&mut self) {
+        self.session = None;
+        self.tree = None;
+    }
+
+    /// Makes a round. It may be dropped at any time.
+    ///
+    /// # Errors
+    /// ZooKeeper could not be read; call [`Sources::forget_zookeeper`] before the next round.
+    pub(crate) async fn round(&mut self) -> Result<Round, Failed> {
+        let session = self.session().await?;
+        let due = |(at, _): &(Instant, Tree)| at.elapsed() >= self.tree_interval;
+        let tree_is_due = self.tree.as_ref().is_none_or(due);
+        if tree_is_due {
+            self.tree = Some((Instant::now(), tree::scan(&session).await?));
+        }
+        let mut kafka = Ok(());
+        if tree_is_due || !self.kafka_was_up {
+            kafka = self.refresh_client(&session).await?;
+            kafka = kafka.and(self.refresh_topics().await);
+        }
+        let found = self.found(&session).await?;
+        let wanted = found
+            .values()
+            .flatten()
+            .flat_map(|found| found.logs(&self.topics))
+            .collect();
+        let read = match &self.logs {
+            Some(logs) => logs.read(&self.topics, &wanted).await,
+            None => Read::default(),
+        };
+        if kafka.is_ok() && !read.complete {
+            kafka = Err(KafkaTrouble::Incomplete);
+        }
+        self.kafka_was_up = kafka.is_ok();
+        Ok(self.finish(found, &read, kafka))
+    }
+
+    fn finish(
+        &self,
+        found: BTreeMap<String, Option<Found>>,
+        read: &Read,
+        kafka: Result<(), KafkaTrouble>,
+    ) -> Round {
+        let garbage = garbage(&found);
+        let lags = |found: Found| found.lags(&self.topics, &read.ranges);
+        let modules = found.into_iter().map(|(name, found)| (name, found.map(lags)));
+        Round {
+            snapshot: Snapshot {
+                modules: modules.collect(),
+            },
+            kafka,
+            garbage,
+            stray: self.tree.as_ref().map_or(0, |(_, tree)| tree.stray),
+        }
+    }
+
+    async fn session(&mut self) -> Result<Session, Failed> {
+        if let Some(session) = &self.session
+            && !session.is_expired()
+        {
+            return Ok(session.clone());
+        }
+        self.forget_zookeeper();
+        let within = self.cluster.connect_timeout;
+        let connecting = Session::connect(&self.cluster.zookeeper);
+        let connected = tokio::time::timeout(within, connecting).await;
+        let session = connected.map_err(|_elapsed| Failed::ConnectTimeout(within))??;
+        tracing::info!(cluster = self.cluster.name, "zookeeper session made");
+        self.session = Some(session.clone());
+        Ok(session)
+    }
+
+    /// Makes the Kafka client, or another one when the brokers it knows fail and others are registered.
+    async fn refresh_client(&mut self, session: &Session) -> Result<Result<(), KafkaTrouble>, Failed> {
+        let brokers = if self.cluster.broker_hosts.is_empty() {
+            zookeeper::brokers(session).await?
+        } else {
+            self.cluster.broker_hosts.clone()
+        };
+        if let Some(logs) = &self.logs
+            && (self.kafka_was_up || brokers.is_empty() || logs.brokers() == brokers)
+        {
+            return Ok(Ok(()));
+        }
+        if brokers.is_empty() {
+            return Ok(Err(KafkaTrouble::NoBroker));
+        }
+        match Logs::new(brokers) {
+            Ok(logs) => {
+                self.logs = Some(logs);
+                Ok(Ok(()))
+            }
+            Err(error) => {
+                tracing::debug!(cluster = self.cluster.name, %error, "kafka client cannot be made");
+                Ok(Err(KafkaTrouble::BadAddress))
+            }
+        }
+    }
+
+    /// Reads Kafka's metadata of the topics in the tree. When nobody answers, the earlier ones stay.
+    async fn refresh_topics(&mut self) -> Result<(), KafkaTrouble> {
+        let (Some(logs), Some((_, tree))) = (&self.logs, &self.tree) else {
+            return Ok(());
+        };
+        let modules = tree.modules.values().flatten();
+        let interest = modules.flat_map(|module| module.subscribed.iter().chain(module.offsets.keys()));
+        match logs.topics(interest.cloned().collect()).await {
+            Ok(topics) => {
+                self.topics = topics;
+                Ok(())
+            }
+            Err(error) => {
+                tracing::debug!(cluster = self.cluster.name, %error, "metadata are not told");
+                Err(KafkaTrouble::NoAnswer)
+            }
+        }
+    }
+
+    /// Reads every offset that counts.
+    async fn found(&self, session: &Session) -> Result<BTreeMap<String, Option<Found>>, Failed> {
+        let Some((_, tree)) = &self.tree else {
+            return Ok(BTreeMap::new());
+        };
+        let named = |(name, module): (&String, &Option<crate::module::Module>)| {
+            let wanted = module
+                .as_ref()
+                .map(|module| module.to_read(&self.topics))
+                .unwrap_or_default();
+            let name = name.clone();
+            wanted
+                .into_iter()
+                .map(move |(topic, partition)| (name.clone(), topic, partition))
+        };
+        let wanted = tree.modules.iter().flat_map(named).collect();
+        let mut offsets = tree::offsets(session, wanted).await?;
+        let found = tree.modules.iter().map(|(name, module)| {
+            let offsets: Offsets = offsets.remove(name).unwrap_or_default();
+            let found = module.clone().map(|module| Found { module, offsets });
+            (name.clone(), found)
+        });
+        Ok(found.collect())
+    }
+}
+
+fn garbage(found: &BTreeMap<String, Option<Found>>) -> BTreeSet<(String, String, i32)> {
+    let mut garbage = BTreeSet::new();
+    for (name, found) in found {
+        let topics = found.iter().flat_map(|found| &found.offsets);
+        for (topic, nodes) in topics {
+            let bad = nodes
+                .iter()
+                .filter(|(_, node)| matches!(node, OffsetNode::Garbage { .. }));
+            garbage.extend(bad.map(|(partition, _)| (name.clone(), topic.clone(), *partition)));
+        }
+    }
+    garbage
+}
