@@ -37,7 +37,7 @@ impl Epoch {
 }
 
 /// One partition in one epoch: what an order or a report is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Assignment {
     /// The partition of the module's topic.
     pub partition: PartitionId,

@@ -2,6 +2,7 @@
 //! of instances that ZooKeeper coordinates. `docs/architecture.md` has the map.
 
 pub mod assignment;
+pub mod claims;
 pub mod committer;
 pub mod key;
 pub mod lease;

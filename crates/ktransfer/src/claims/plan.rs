@@ -1,0 +1,186 @@
+//! What follows from a look at the group: which partitions to claim, to give up, to count as lost.
+//!
+//! Three sets are compared on every pass: the owner znodes of our session, the claims in memory, and the
+//! partitions that the module runs. A claim whose answer was lost may have been applied, and an operator may
+//! delete an owner znode; either shows up here, whatever events were missed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use kcommon::kafka::PartitionId;
+use tokio::time::Instant;
+
+use super::phase::{Ending, Phase};
+use super::{Claims, Step, lost};
+use crate::quota;
+
+/// Claims on their way at a time, per module.
+pub const CLAIMS_IN_FLIGHT: usize = 8;
+
+/// What is too much for the quota is given up only when the group has not changed for so long, so that a member
+/// that starts and dies in a loop moves nothing. Claiming never waits.
+pub const RELEASE_DELAY: Duration = Duration::from_secs(2);
+
+/// A partition whose offset was neither written nor read for so long is read again: a stuck partition commits
+/// nothing and would never learn that an operator moved it.
+pub const CHECK_EVERY: Duration = Duration::from_secs(5);
+
+/// One look at the group.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Our session; owner znodes carry it.
+    pub session: i64,
+    /// Every partition of the topic.
+    pub partitions: BTreeSet<PartitionId>,
+    /// The ids of the members that subscribe to the topic, sorted.
+    pub members: Vec<String>,
+    /// The owner znodes, with the session that each belongs to.
+    pub owners: BTreeMap<PartitionId, i64>,
+}
+
+impl Claims {
+    /// Decides what follows from `view`, which was read after the last answer was passed in.
+    pub fn seen(&mut self, view: &View, now: Instant) -> Vec<Step> {
+        if self.members_since.is_none() || self.members != view.members {
+            self.members.clone_from(&view.members);
+            self.members_since = Some(now);
+        }
+        let mut steps = self.drop_lost(view);
+        steps.extend(self.sweep(view));
+        if !self.stopping {
+            let quota = quota::quota(view.partitions.len(), &view.members, &self.me);
+            steps.extend(self.claim(view, quota));
+            steps.extend(self.give_up(quota, now));
+            steps.extend(self.check(now));
+        }
+        steps
+    }
+
+    /// When [`Claims::seen`] should be called again although nothing happens: for a release that waits.
+    #[must_use]
+    pub fn next_release(&self, partitions: usize) -> Option<Instant> {
+        let over = self.keeping() > quota::quota(partitions, &self.members, &self.me);
+        self.members_since
+            .filter(|_since| over && !self.stopping)
+            .map(|since| since + RELEASE_DELAY)
+    }
+
+    /// Claims whose owner znode is gone or another's.
+    fn drop_lost(&mut self, view: &View) -> Vec<Step> {
+        let gone: Vec<PartitionId> = self
+            .held
+            .iter()
+            .filter(|(_partition, phase)| !matches!(phase, Phase::Claiming | Phase::Releasing))
+            .map(|(partition, _phase)| *partition)
+            .filter(|partition| view.owners.get(partition) != Some(&view.session))
+            .collect();
+        gone.into_iter()
+            .filter_map(|partition| {
+                self.held
+                    .remove(&partition)
+                    .and_then(|phase| lost(partition, &phase))
+            })
+            .collect()
+    }
+
+    /// Owner znodes of ours that belong to no claim.
+    fn sweep(&mut self, view: &View) -> Vec<Step> {
+        let strays: Vec<PartitionId> = view
+            .owners
+            .iter()
+            .filter(|(partition, session)| **session == view.session && !self.held.contains_key(partition))
+            .map(|(partition, _session)| *partition)
+            .collect();
+        for partition in &strays {
+            self.held.insert(*partition, Phase::Releasing);
+        }
+        strays.into_iter().map(Step::Sweep).collect()
+    }
+
+    fn claim(&mut self, view: &View, quota: usize) -> Vec<Step> {
+        let held = self
+            .held
+            .values()
+            .filter(|phase| !matches!(phase, Phase::Releasing))
+            .count();
+        let on_their_way = self
+            .held
+            .values()
+            .filter(|phase| matches!(phase, Phase::Claiming))
+            .count();
+        let wanted = quota
+            .saturating_sub(held)
+            .min(CLAIMS_IN_FLIGHT.saturating_sub(on_their_way));
+        if wanted == 0 {
+            return Vec::new();
+        }
+        let free = |partition: &&PartitionId| {
+            !view.owners.contains_key(partition) && !self.held.contains_key(partition)
+        };
+        let mut free: Vec<PartitionId> = view.partitions.iter().filter(free).copied().collect();
+        quota::sort_by_preference(&self.me, &mut free);
+        free.truncate(wanted);
+        for partition in &free {
+            self.held.insert(*partition, Phase::Claiming);
+        }
+        free.into_iter().map(Step::Claim).collect()
+    }
+
+    /// How many partitions are held and not on the way out.
+    fn keeping(&self) -> usize {
+        let kept = |phase: &&Phase| match phase {
+            Phase::Claiming | Phase::Running(_) | Phase::Stopped { .. } => true,
+            Phase::Draining(_, ending) => *ending == Ending::Reassign,
+            Phase::Releasing => false,
+        };
+        self.held.values().filter(kept).count()
+    }
+
+    fn give_up(&mut self, quota: usize, now: Instant) -> Vec<Step> {
+        let settled = self
+            .members_since
+            .is_some_and(|since| now >= since + RELEASE_DELAY);
+        let too_many = self.keeping().saturating_sub(quota);
+        if !settled || too_many == 0 {
+            return Vec::new();
+        }
+        let can_end = |phase: &Phase| matches!(phase, Phase::Running(_) | Phase::Stopped { .. });
+        let mut kept: Vec<PartitionId> = self
+            .held
+            .iter()
+            .filter(|(_, phase)| can_end(phase))
+            .map(|(partition, _)| *partition)
+            .collect();
+        quota::sort_by_preference(&self.me, &mut kept);
+        let deadline = now + self.drain_timeout;
+        kept.into_iter()
+            .rev()
+            .take(too_many)
+            .flat_map(|partition| self.end(partition, deadline))
+            .collect()
+    }
+
+    /// Reads the offset znodes that were neither written nor read for a while.
+    fn check(&mut self, now: Instant) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for (partition, phase) in &mut self.held {
+            let (look, known) = match phase {
+                Phase::Running(life) if life.committing.is_none() && now >= life.checked + CHECK_EVERY => {
+                    (&mut life.look, Some(life.stored.bytes.clone()))
+                }
+                Phase::Stopped { look, checked, .. } if now >= *checked + CHECK_EVERY => (look, None),
+                _ => continue,
+            };
+            if look.is_none() {
+                self.looks += 1;
+                *look = Some(self.looks);
+                steps.push(Step::Look {
+                    partition: *partition,
+                    look: self.looks,
+                    known,
+                });
+            }
+        }
+        steps
+    }
+}

@@ -1,0 +1,383 @@
+//! One rule a test; what happens in random orders is the simulation's.
+
+use std::time::Duration;
+
+use kcommon::kafka::{CommitOffset, PartitionId};
+use tokio::time::Instant;
+
+use super::{CHECK_EVERY, Claimed, Claims, RELEASE_DELAY, Step, Stored, View, Written};
+use crate::assignment::{Assignment, CommitOutcome, Epochs, Order};
+
+const P: PartitionId = PartitionId(0);
+const OURS: i64 = 1;
+
+fn stored(bytes: &str, version: i32) -> Stored {
+    Stored {
+        bytes: bytes.as_bytes().to_vec(),
+        version,
+    }
+}
+
+fn offset(number: i64) -> CommitOffset {
+    CommitOffset::try_from(number).unwrap()
+}
+
+fn view(partitions: i32, members: &[&str], owners: &[(i32, i64)]) -> View {
+    View {
+        session: OURS,
+        partitions: (0..partitions).map(PartitionId).collect(),
+        members: members.iter().map(|id| (*id).to_owned()).collect(),
+        owners: owners
+            .iter()
+            .map(|(partition, owner)| (PartitionId(*partition), *owner))
+            .collect(),
+    }
+}
+
+struct Scene {
+    claims: Claims,
+    now: Instant,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self {
+            claims: Claims::new("a".into(), Epochs::default(), Duration::from_secs(10)),
+            now: Instant::now(),
+        }
+    }
+
+    /// Claims partition 0, whose znode holds `bytes` at version 5.
+    fn claimed(bytes: &str) -> (Self, Vec<Step>) {
+        let mut scene = Self::new();
+        assert_eq!(
+            scene.claims.seen(&view(1, &["a"], &[]), scene.now),
+            [Step::Claim(P)]
+        );
+        let steps = scene
+            .claims
+            .claimed(P, Claimed::Ours(stored(bytes, 5)), scene.now);
+        (scene, steps)
+    }
+
+    /// Runs partition 0 from offset 7, version 5.
+    fn running() -> (Self, Assignment) {
+        let (scene, steps) = Self::claimed("7");
+        let [Step::Tell(Order::Assign { assignment, position })] = steps[..] else {
+            panic!("{steps:?}")
+        };
+        assert_eq!(position, offset(7));
+        (scene, assignment)
+    }
+}
+
+fn done(assignment: Assignment, outcome: CommitOutcome) -> Step {
+    Step::Tell(Order::CommitDone { assignment, outcome })
+}
+
+#[test]
+fn a_commit_expects_the_version_that_the_last_write_left() {
+    let (mut scene, assignment) = Scene::running();
+    let commit = |version, position| Step::Commit {
+        assignment,
+        version,
+        position: offset(position),
+    };
+    assert_eq!(scene.claims.commit(assignment, offset(9)), [commit(5, 9)]);
+    assert_eq!(
+        scene
+            .claims
+            .committed(assignment, Ok(Written::Stored(6)), scene.now),
+        [done(assignment, CommitOutcome::Committed(offset(9)))]
+    );
+    assert_eq!(scene.claims.commit(assignment, offset(12)), [commit(6, 12)]);
+}
+
+#[test]
+fn a_second_commit_waits_for_the_answer_to_the_first() {
+    let (mut scene, assignment) = Scene::running();
+    assert_eq!(scene.claims.commit(assignment, offset(9)).len(), 1);
+    assert_eq!(
+        scene.claims.commit(assignment, offset(10)),
+        [done(assignment, CommitOutcome::Again)]
+    );
+}
+
+#[test]
+fn an_answer_of_an_earlier_epoch_changes_nothing() {
+    let (mut scene, old) = Scene::running();
+    let _commit = scene.claims.commit(old, offset(9));
+    assert_eq!(
+        scene.claims.seen(&view(1, &["a"], &[]), scene.now),
+        [Step::Tell(Order::Lost { assignment: old }), Step::Claim(P)]
+    );
+    let steps = scene.claims.claimed(P, Claimed::Ours(stored("7", 20)), scene.now);
+    let [Step::Tell(Order::Assign { assignment: new, .. })] = steps[..] else {
+        panic!("{steps:?}")
+    };
+    let _commit = scene.claims.commit(new, offset(8));
+    assert_eq!(
+        scene.claims.committed(old, Ok(Written::Stored(6)), scene.now),
+        [done(old, CommitOutcome::Refused)]
+    );
+    assert_eq!(
+        scene.claims.committed(new, Ok(Written::Stored(21)), scene.now),
+        [done(new, CommitOutcome::Committed(offset(8)))]
+    );
+    assert_eq!(
+        scene.claims.commit(old, offset(30)),
+        [done(old, CommitOutcome::Refused)]
+    );
+    let _revoked = scene.claims.stop(scene.now);
+    assert_eq!(scene.claims.drained(old, Some(offset(30)), scene.now), []);
+}
+
+#[test]
+fn who_is_fenced_loses_the_partition() {
+    let (mut scene, assignment) = Scene::running();
+    let _commit = scene.claims.commit(assignment, offset(9));
+    assert_eq!(
+        scene.claims.committed(assignment, Ok(Written::Fenced), scene.now),
+        [
+            done(assignment, CommitOutcome::Refused),
+            Step::Tell(Order::Lost { assignment })
+        ]
+    );
+    assert!(scene.claims.is_empty());
+}
+
+#[test]
+fn an_owner_znode_that_another_deleted_or_took_is_a_lost_claim() {
+    for owners in [&[][..], &[(0, 99)]] {
+        let (mut scene, assignment) = Scene::running();
+        let steps = scene.claims.seen(&view(1, &["a"], owners), scene.now);
+        assert_eq!(steps[0], Step::Tell(Order::Lost { assignment }));
+    }
+}
+
+#[test]
+fn an_operators_move_is_adopted_after_a_drain() {
+    let (mut scene, assignment) = Scene::running();
+    let _commit = scene.claims.commit(assignment, offset(9));
+    let deadline = scene.now + Duration::from_secs(10);
+    assert_eq!(
+        scene
+            .claims
+            .committed(assignment, Err(stored("500", 6)), scene.now),
+        [
+            done(assignment, CommitOutcome::Refused),
+            Step::Tell(Order::Revoke { assignment, deadline })
+        ]
+    );
+    // The module had not seen the order yet: its commit would undo the move.
+    assert_eq!(
+        scene.claims.commit(assignment, offset(11)),
+        [done(assignment, CommitOutcome::Refused)]
+    );
+    let steps = scene.claims.drained(assignment, Some(offset(11)), scene.now);
+    let [
+        Step::Tell(Order::Assign {
+            assignment: moved,
+            position,
+        }),
+    ] = steps[..]
+    else {
+        panic!("{steps:?}")
+    };
+    assert_eq!(position, offset(500));
+    assert!(moved.epoch > assignment.epoch);
+}
+
+#[test]
+fn a_stuck_partition_learns_of_a_move_by_looking() {
+    let (mut scene, assignment) = Scene::running();
+    scene.now += CHECK_EVERY;
+    let seen = view(1, &["a"], &[(0, OURS)]);
+    let steps = scene.claims.seen(&seen, scene.now);
+    let [Step::Look { look, .. }] = steps[..] else {
+        panic!("{steps:?}")
+    };
+    assert_eq!(scene.claims.seen(&seen, scene.now), [], "one look at a time");
+    let steps = scene.claims.looked(P, look, Some(stored("500", 6)), scene.now);
+    assert!(
+        matches!(steps[..], [Step::Tell(Order::Revoke { assignment: revoked, .. })] if revoked == assignment)
+    );
+}
+
+#[test]
+fn a_look_that_a_commit_overtook_is_no_move() {
+    let (mut scene, assignment) = Scene::running();
+    scene.now += CHECK_EVERY;
+    let steps = scene.claims.seen(&view(1, &["a"], &[(0, OURS)]), scene.now);
+    let [Step::Look { look, .. }] = steps[..] else {
+        panic!("{steps:?}")
+    };
+    let _commit = scene.claims.commit(assignment, offset(9));
+    let _stored = scene
+        .claims
+        .committed(assignment, Ok(Written::Stored(6)), scene.now);
+    assert_eq!(scene.claims.looked(P, look, Some(stored("7", 5)), scene.now), []);
+}
+
+#[test]
+fn garbage_stops_the_partition_keeps_the_claim_and_is_looked_at_again() {
+    let (mut scene, steps) = Scene::claimed("seven");
+    assert_eq!(steps, []);
+    assert_eq!(scene.claims.stopped().count(), 1);
+    assert_eq!(scene.claims.len(), 1);
+    let seen = view(1, &["a"], &[(0, OURS)]);
+    assert_eq!(scene.claims.seen(&seen, scene.now), []);
+    scene.now += CHECK_EVERY;
+    let steps = scene.claims.seen(&seen, scene.now);
+    let [
+        Step::Look {
+            look, known: None, ..
+        },
+    ] = steps[..]
+    else {
+        panic!("{steps:?}")
+    };
+    assert_eq!(
+        scene.claims.looked(P, look, Some(stored("eight", 6)), scene.now),
+        []
+    );
+    scene.now += CHECK_EVERY;
+    let steps = scene.claims.seen(&seen, scene.now);
+    let [Step::Look { look, .. }] = steps[..] else {
+        panic!("{steps:?}")
+    };
+    let steps = scene.claims.looked(P, look, Some(stored("8\n", 7)), scene.now);
+    assert!(matches!(steps[..], [Step::Tell(Order::Assign { position, .. })] if position == offset(8)));
+    assert_eq!(scene.claims.stopped().count(), 0);
+}
+
+#[test]
+fn extras_are_given_up_only_when_the_group_has_been_the_same_for_a_while() {
+    let (mut scene, assignment) = Scene::running();
+    // "0" sorts before "a": the only partition is its.
+    let crowd = view(1, &["0", "a"], &[(0, OURS)]);
+    assert_eq!(scene.claims.seen(&crowd, scene.now), []);
+    scene.now += RELEASE_DELAY / 2;
+    assert_eq!(
+        scene.claims.seen(&view(1, &["a"], &[(0, OURS)]), scene.now),
+        [],
+        "it died again"
+    );
+    scene.now += RELEASE_DELAY / 2;
+    assert_eq!(
+        scene.claims.seen(&crowd, scene.now),
+        [],
+        "the group changed again"
+    );
+    assert_eq!(scene.claims.next_release(1), Some(scene.now + RELEASE_DELAY));
+    scene.now += RELEASE_DELAY;
+    let steps = scene.claims.seen(&crowd, scene.now);
+    assert!(
+        matches!(steps[..], [Step::Tell(Order::Revoke { assignment: revoked, .. })] if revoked == assignment)
+    );
+    let steps = scene.claims.drained(assignment, Some(offset(40)), scene.now);
+    assert_eq!(
+        steps,
+        [Step::Release {
+            partition: P,
+            stored: stored("40", 5)
+        }]
+    );
+    assert_eq!(scene.claims.len(), 1, "it counts until it is released");
+    scene.claims.released(P);
+    assert!(scene.claims.is_empty());
+}
+
+#[test]
+fn a_claim_that_is_answered_after_the_stop_is_released() {
+    let mut scene = Scene::new();
+    assert_eq!(
+        scene.claims.seen(&view(1, &["a"], &[]), scene.now),
+        [Step::Claim(P)]
+    );
+    assert_eq!(scene.claims.stop(scene.now), []);
+    let steps = scene.claims.claimed(P, Claimed::Ours(stored("7", 5)), scene.now);
+    assert_eq!(
+        steps,
+        [Step::Release {
+            partition: P,
+            stored: stored("7", 5)
+        }]
+    );
+}
+
+#[test]
+fn a_release_waits_for_the_commit_on_its_way() {
+    let (mut scene, assignment) = Scene::running();
+    let _commit = scene.claims.commit(assignment, offset(9));
+    let _revoke = scene.claims.stop(scene.now);
+    assert_eq!(scene.claims.drained(assignment, Some(offset(11)), scene.now), []);
+    let steps = scene
+        .claims
+        .committed(assignment, Ok(Written::Stored(6)), scene.now);
+    assert_eq!(
+        steps.last(),
+        Some(&Step::Release {
+            partition: P,
+            stored: stored("11", 6)
+        })
+    );
+}
+
+#[test]
+fn a_move_during_the_drain_outlives_the_release() {
+    let (mut scene, assignment) = Scene::running();
+    let _commit = scene.claims.commit(assignment, offset(9));
+    let _revoke = scene.claims.stop(scene.now);
+    let _moved = scene
+        .claims
+        .committed(assignment, Err(stored("500", 6)), scene.now);
+    let steps = scene.claims.drained(assignment, Some(offset(11)), scene.now);
+    assert_eq!(
+        steps,
+        [Step::Release {
+            partition: P,
+            stored: stored("500", 6)
+        }]
+    );
+}
+
+#[test]
+fn an_owner_znode_of_ours_that_nobody_knows_is_swept() {
+    let mut scene = Scene::new();
+    assert_eq!(
+        scene.claims.seen(&view(1, &["a"], &[(0, OURS)]), scene.now),
+        [Step::Sweep(P)]
+    );
+    assert_eq!(
+        scene.claims.seen(&view(1, &["a"], &[(0, OURS)]), scene.now),
+        [],
+        "once"
+    );
+    scene.claims.released(P);
+    assert_eq!(
+        scene.claims.seen(&view(1, &["a"], &[]), scene.now),
+        [Step::Claim(P)]
+    );
+}
+
+#[test]
+fn eight_claims_are_on_their_way_at_most() {
+    let mut scene = Scene::new();
+    let seen = view(20, &["a"], &[]);
+    let steps = scene.claims.seen(&seen, scene.now);
+    assert_eq!(steps.len(), 8);
+    assert_eq!(scene.claims.seen(&seen, scene.now), []);
+    let Step::Claim(first) = steps[0] else {
+        panic!("{steps:?}")
+    };
+    let _taken = scene.claims.claimed(first, Claimed::NotOurs, scene.now);
+    assert_eq!(scene.claims.seen(&seen, scene.now).len(), 1);
+}
+
+#[test]
+fn a_lost_session_takes_everything_the_module_runs() {
+    let (mut scene, assignment) = Scene::running();
+    assert_eq!(scene.claims.lost(), [Step::Tell(Order::Lost { assignment })]);
+    assert!(scene.claims.is_empty());
+}
