@@ -4,9 +4,14 @@
 pub mod assignment;
 pub mod claims;
 pub mod committer;
+pub mod config;
 pub mod key;
 pub mod lease;
 pub mod ledger;
+pub mod methods;
 pub mod quota;
 pub mod record;
+pub mod retry;
 pub mod scheduler;
+pub mod uri;
+pub mod verdict;

@@ -186,8 +186,13 @@ impl Walk {
                 Value::from(child),
                 Value::from("off"),
             )]))),
-            (Kind::TextList { .. }, Data::List(items)) => self.list(at, kind, items, text_item),
-            (Kind::HostPorts { .. }, Data::List(items)) => self.list(at, kind, items, host_port_item),
+            (Kind::TextList { .. }, Data::List(items)) => self.list(at, items, kind, &text_item),
+            (Kind::HostPorts { .. }, Data::List(items)) => {
+                self.list(at, items, kind, &|item| host_item(item, None))
+            }
+            (Kind::Hosts { port, .. }, Data::List(items)) => {
+                self.list(at, items, kind, &|item| host_item(item, Some(port)))
+            }
             (Kind::Headers, _) => self.headers(at, node),
             _ => match convert(kind, node) {
                 Ok(value) => Some(value),
@@ -199,8 +204,8 @@ impl Walk {
         }
     }
 
-    fn list(&mut self, at: &At, kind: Kind, items: &[Node], read: ReadItem) -> Option<Value> {
-        let (Kind::TextList { min } | Kind::HostPorts { min }) = kind else {
+    fn list(&mut self, at: &At, items: &[Node], kind: Kind, read: ReadItem<'_>) -> Option<Value> {
+        let (Kind::TextList { min } | Kind::HostPorts { min } | Kind::Hosts { min, .. }) = kind else {
             return None;
         };
         if items.len() < min {
@@ -263,7 +268,7 @@ impl Walk {
 }
 
 /// Reads one entry of a list.
-type ReadItem = fn(&Node) -> Result<Value, String>;
+type ReadItem<'a> = &'a dyn Fn(&Node) -> Result<Value, String>;
 
 fn text_item(item: &Node) -> Result<Value, String> {
     match text(item)? {
@@ -272,11 +277,15 @@ fn text_item(item: &Node) -> Result<Value, String> {
     }
 }
 
-fn host_port_item(item: &Node) -> Result<Value, String> {
-    let text = text(item)?;
-    match text.parse::<HostPort>() {
-        Ok(_legal) => Ok(Value::from(text)),
-        Err(error) => Err(format!("is {}, which {error}", shown(text))),
+fn host_item(item: &Node, port: Option<u16>) -> Result<Value, String> {
+    let written = text(item)?;
+    let host = match port {
+        Some(port) if !written.contains(':') => format!("{written}:{port}").parse::<HostPort>(),
+        _ => written.parse(),
+    };
+    match host {
+        Ok(host) => Ok(Value::from(host.to_string())),
+        Err(error) => Err(format!("is {}, which {error}", shown(written))),
     }
 }
 

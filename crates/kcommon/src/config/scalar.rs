@@ -45,9 +45,14 @@ pub(super) fn convert(kind: Kind, node: &Node) -> Result<Value, String> {
                 Err(format!("is {}", shown(text)))
             }
         }
+        Kind::Chroot => match node.data {
+            Data::Null => Ok(Value::from("")),
+            _ => chroot(text(node)?).map(Value::from),
+        },
         Kind::Listen => listen(text(node)?).map(Value::from),
         Kind::TextList { .. }
         | Kind::HostPorts { .. }
+        | Kind::Hosts { .. }
         | Kind::Headers
         | Kind::Section
         | Kind::SectionOrOff(_) => Err(format!("is {}", name(node))),
@@ -65,6 +70,10 @@ pub(super) fn allowed(kind: Kind) -> String {
         Kind::OneOf(words) => one_of(words.iter().map(ToString::to_string)),
         Kind::TextList { min } => format!("a list of texts, at least {min}"),
         Kind::HostPorts { min } => format!("a list of host:port, at least {min}"),
+        Kind::Hosts { min, port } => {
+            format!("a list of host or host:port (port {port} without), at least {min}")
+        }
+        Kind::Chroot => "nothing, or a path such as /mq/cluster".to_owned(),
         Kind::Listen => "IP:port, or off".to_owned(),
         Kind::Headers => "a list of `name: value` entries".to_owned(),
         Kind::Section => "a section with keys of its own".to_owned(),
@@ -136,12 +145,16 @@ fn integer(node: &Node) -> Result<i64, String> {
             "is {text}, which is octal in YAML 1.1 and decimal in YAML 1.2; write it without the leading zero"
         ));
     }
-    let parsed = match digits.get(..2) {
-        Some("0x") => i128::from_str_radix(&digits[2..], 16),
-        Some("0o") => i128::from_str_radix(&digits[2..], 8),
-        Some("0b") => i128::from_str_radix(&digits[2..], 2),
-        _ => digits.parse(),
+    let (radix, digits) = match digits.get(..2) {
+        Some("0x") => (16, &digits[2..]),
+        Some("0o") => (8, &digits[2..]),
+        Some("0b") => (2, &digits[2..]),
+        _ => (10, digits),
     };
+    if !digits.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err(format!("is {}", name(node)));
+    }
+    let parsed = i128::from_str_radix(digits, radix);
     let magnitude = parsed.map_err(|_not_whole| format!("is {}", name(node)))?;
     let number = if negative { -magnitude } else { magnitude };
     i64::try_from(number).map_err(|_too_large| format!("is {text}"))
@@ -152,6 +165,21 @@ fn quotes_hint(node: &Node) -> &'static str {
         Data::Quoted(_) => " in quotes; remove the quotes",
         _ => "",
     }
+}
+
+fn chroot(text: &str) -> Result<&str, String> {
+    let path = text.strip_suffix('/').unwrap_or(text);
+    if path.is_empty() {
+        return Ok(path);
+    }
+    let Some(segments) = path.strip_prefix('/') else {
+        return Err(format!("is {}, without a slash at its start", shown(text)));
+    };
+    let illegal = |segment: &str| matches!(segment, "" | "." | "..") || segment.chars().any(char::is_control);
+    if segments.split('/').any(illegal) {
+        return Err(format!("is {}, which is no path of ZooKeeper", shown(text)));
+    }
+    Ok(path)
 }
 
 fn listen(text: &str) -> Result<String, String> {
@@ -270,6 +298,22 @@ mod tests {
                 .contains("host name")
         );
         assert!(value(Kind::Listen, "5031").is_err());
+    }
+
+    #[test]
+    fn a_chroot_is_nothing_or_an_absolute_path() {
+        for (written, path) in [
+            ("''", ""),
+            ("~", ""),
+            ("/", ""),
+            ("/mq/test_cluster", "/mq/test_cluster"),
+            ("/mq/test_cluster/", "/mq/test_cluster"),
+        ] {
+            assert_eq!(value(Kind::Chroot, written), Ok(Value::from(path)), "{written}");
+        }
+        for wrong in ["mq", "//", "/a//b", "/a/../b", "/.", "\"/a\\tb\"", "[]"] {
+            assert!(value(Kind::Chroot, wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -56,6 +56,15 @@ pub enum Kind {
         /// The smallest number of addresses.
         min: usize,
     },
+    /// As [`Kind::HostPorts`], but an entry without a port gets this one.
+    Hosts {
+        /// The smallest number of addresses.
+        min: usize,
+        /// The port of an entry that has none.
+        port: u16,
+    },
+    /// A ZooKeeper path or nothing; a slash at its end is removed, `/` is nothing (`String`).
+    Chroot,
     /// `IP:port`, or `off` (`String`).
     Listen,
     /// HTTP headers: a list of one-entry maps, or one map (`Vec<(String, String)>`).

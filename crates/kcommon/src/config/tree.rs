@@ -372,7 +372,9 @@ mod tests {
 
     #[test]
     fn deep_nesting_is_refused_by_brackets_and_by_aliases() {
-        assert!(error(&"[".repeat(100_000)).contains("nested deeper"));
+        assert!(error(&"[".repeat(100)).contains("nested deeper"));
+        assert!(error(&"- ".repeat(100_000)).contains("nested deeper"));
+        assert!(error(&"[".repeat(100_000)).contains("is not YAML"));
         let mut text = String::from("a0: &a0 [x]\n");
         for level in 1..100 {
             text.push_str(&format!("a{level}: &a{level} [*a{}]\n", level - 1));

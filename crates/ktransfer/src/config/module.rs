@@ -1,0 +1,170 @@
+//! One valid module: what the rest of the program may rely on.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use hyper::HeaderMap;
+use hyper::header::{self, HeaderName, HeaderValue};
+use kcommon::config::{Document, HostPort, Invalid, Problem};
+use kcommon::kafka::TopicName;
+
+use super::module_file::{InitialOffset, ModuleFile, OnUndecodable};
+use crate::methods::MethodFilter;
+use crate::retry::RetryPolicy;
+use crate::uri::UriTemplate;
+use crate::verdict::SuccessStatus;
+
+/// One valid module. Two that are equal behave alike, so an unchanged file needs no restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Module {
+    /// Its name: the consumer group in ZooKeeper and the label of its metrics.
+    pub name: String,
+    /// The topic it pushes.
+    pub topic: TopicName,
+    /// Which records it pushes; none = all.
+    pub methods: Option<MethodFilter>,
+    /// What happens to a record that [`Module::methods`] cannot read.
+    pub on_undecodable: OnUndecodable,
+    /// Where it begins when no offset is stored.
+    pub initial_offset: InitialOffset,
+    /// Path and query of a push.
+    pub uri: UriTemplate,
+    /// Headers of every push, without `Host`.
+    pub headers: HeaderMap,
+    /// The `Host` of every push; none = the server's own address.
+    pub host: Option<HeaderValue>,
+    /// Longest time to open a connection; none = no limit.
+    pub connect_timeout: Option<Duration>,
+    /// Longest time to send a request; none = no limit.
+    pub write_timeout: Option<Duration>,
+    /// Longest time from the last byte sent to the last byte of the answer; none = no limit.
+    pub read_timeout: Option<Duration>,
+    /// Statuses that mean delivered.
+    pub success_status: SuccessStatus,
+    /// Bytes of an answer's body that are read; a longer one ends its connection.
+    pub max_response_bytes: usize,
+    /// The servers, by turns; at least one.
+    pub backend_servers: Vec<HostPort>,
+    /// Connections.
+    pub worker_num: NonZeroUsize,
+    /// Pushes in flight at most; the smaller of this and [`Module::worker_num`] counts.
+    pub window_size: NonZeroUsize,
+    /// Records of one partition between the commit position and the newest admitted.
+    pub max_uncommitted: NonZeroUsize,
+    /// When a failed push is repeated.
+    pub retry: RetryPolicy,
+    /// Whether records of one key are pushed one after another.
+    pub order_by_key: bool,
+    /// Time between two commits of a partition.
+    pub commit_interval: Duration,
+    /// Time that running pushes get when their partition is handed over.
+    pub drain_timeout: Duration,
+}
+
+impl Module {
+    /// The module of a checked file.
+    ///
+    /// # Errors
+    /// What the table of keys cannot say: an illegal topic, URI, header or status.
+    pub(super) fn from_document(name: &str, document: &Document<ModuleFile>) -> Result<Self, Invalid> {
+        let file = &document.file;
+        let protocol = &file.protocol;
+        let mut problems = Vec::new();
+        let topic = TopicName::try_from(file.topic.clone());
+        let topic = keep(
+            &mut problems,
+            topic.map_err(|error| document.problem("topic", error.to_string())),
+        );
+        let uri = UriTemplate::parse(&protocol.uri);
+        let uri = keep(
+            &mut problems,
+            uri.map_err(|error| document.problem("protocol.uri", error.to_string())),
+        );
+        let success = SuccessStatus::parse(protocol.success_status.iter().map(String::as_str));
+        let success_status = keep(
+            &mut problems,
+            success.map_err(|(nth, error)| {
+                let text = &protocol.success_status[nth];
+                document.problem(
+                    &format!("protocol.success_status.{nth}"),
+                    format!("{text:?} {error}"),
+                )
+            }),
+        );
+        let (headers, host) = headers(document, &mut problems);
+        Invalid::check(problems)?;
+        let (Some(topic), Some(uri), Some(success_status)) = (topic, uri, success_status) else {
+            return Err(document.problem("", "cannot be used").into());
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            topic,
+            methods: file.methods.clone().map(MethodFilter::new),
+            on_undecodable: file.on_undecodable,
+            initial_offset: file.initial_offset,
+            uri,
+            headers,
+            host,
+            connect_timeout: limit(protocol.conn_timeout_ms),
+            write_timeout: limit(protocol.write_timeout_ms),
+            read_timeout: limit(protocol.read_timeout_ms),
+            success_status,
+            max_response_bytes: protocol.max_response_bytes,
+            backend_servers: file.backend_servers.clone(),
+            worker_num: at_least_one(file.worker_num),
+            window_size: at_least_one(file.window_size),
+            max_uncommitted: at_least_one(file.max_uncommitted),
+            retry: RetryPolicy::new(
+                u32::try_from(file.max_retry_times).ok(),
+                Duration::from_millis(file.fail_retry_interval_ms),
+            ),
+            order_by_key: file.serialize_by_key,
+            commit_interval: Duration::from_secs(file.zk_offset_update_interval_sec),
+            drain_timeout: Duration::from_millis(file.drain_timeout_ms),
+        })
+    }
+}
+
+/// The value, or its problem put with the others.
+fn keep<T>(problems: &mut Vec<Problem>, result: Result<T, Problem>) -> Option<T> {
+    result.map_err(|problem| problems.push(problem)).ok()
+}
+
+/// 0 means no limit.
+fn limit(milliseconds: u64) -> Option<Duration> {
+    (milliseconds > 0).then(|| Duration::from_millis(milliseconds))
+}
+
+/// The table of keys refuses 0 already.
+fn at_least_one(number: usize) -> NonZeroUsize {
+    NonZeroUsize::new(number).unwrap_or(NonZeroUsize::MIN)
+}
+
+fn headers(document: &Document<ModuleFile>, problems: &mut Vec<Problem>) -> (HeaderMap, Option<HeaderValue>) {
+    let mut headers = HeaderMap::new();
+    let mut host = None;
+    for (nth, (name, value)) in document.file.protocol.headers.iter().enumerate() {
+        let mut problem =
+            |message: String| problems.push(document.problem(&format!("protocol.headers.{nth}"), message));
+        let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) else {
+            problem(format!(
+                "{name:?} with its value is no HTTP header: a name has no spaces, a value is visible text"
+            ));
+            continue;
+        };
+        if name == header::CONTENT_LENGTH || name == header::TRANSFER_ENCODING {
+            problem(format!(
+                "{name} follows from the record and cannot be set; remove it"
+            ));
+        } else if name != header::HOST {
+            headers.append(name, value);
+        } else if host.is_some() {
+            problem("host is given twice; remove one".to_owned());
+        } else if value.is_empty() {
+            problem("host is empty".to_owned());
+        } else {
+            host = Some(value);
+        }
+    }
+    (headers, host)
+}
