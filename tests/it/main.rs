@@ -1,1 +1,4 @@
-//! scenarios
+//! The scenarios, on a real Kafka and ZooKeeper: `cargo xtask test` starts them and runs everything,
+//! `cargo xtask test NAME` a part. One file per subject.
+
+mod harness;

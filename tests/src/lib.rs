@@ -3,12 +3,23 @@
 //!
 //! It never ships, and it asserts no rate and no time: benchmarks do that.
 
+pub mod backend;
+pub mod checker;
 pub mod cluster;
+pub mod daemon;
+pub mod http;
 mod kafka;
 pub mod paths;
 pub mod ports;
 mod wait;
+mod workload;
+mod znodes;
 
+pub use backend::{Backend, Behaviour, Seen, When};
+pub use checker::{Produced, Report, check};
 pub use cluster::{Cluster, OwnCluster, cluster, own_cluster};
+pub use daemon::{Daemon, Setup};
 pub use kafka::{NewRecord, Stored};
 pub use wait::{Outcome, eventually};
+pub use workload::{numbered, unique};
+pub use znodes::Znodes;

@@ -19,3 +19,15 @@ pub fn target() -> PathBuf {
     });
     found.unwrap_or_else(|| workspace().join("target"))
 }
+
+/// Where cargo puts the binaries of the profile the running program was built with.
+#[must_use]
+pub fn binaries() -> PathBuf {
+    let exe = std::env::current_exe().unwrap_or_default();
+    let dir = exe.parent().unwrap_or(Path::new("")).to_path_buf();
+    if dir.ends_with("deps") {
+        dir.parent().unwrap_or(Path::new("")).to_path_buf()
+    } else {
+        dir
+    }
+}

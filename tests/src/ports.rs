@@ -19,15 +19,14 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 pub fn free_port() -> u16 {
     // Processes that ask at the same time begin at different places.
     let start = std::process::id().wrapping_mul(7919);
-    for _ in 0..COUNT {
+    let ports = (0..COUNT).map(|_| {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = FIRST + start.wrapping_add(step) % COUNT;
-        let port = u16::try_from(port).expect("below 32,000");
-        if is_free(port) {
-            return port;
-        }
-    }
-    unreachable!("20,000 ports are taken")
+        u16::try_from(FIRST + start.wrapping_add(step) % COUNT).expect("below 32,000")
+    });
+    ports
+        .into_iter()
+        .find(|&port| is_free(port))
+        .expect("not all of 20,000 ports are taken")
 }
 
 /// Whether nobody listens on this loopback port now.

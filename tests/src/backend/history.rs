@@ -1,0 +1,148 @@
+//! What the backend remembers of the requests it saw.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+/// One request as the backend saw it.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Which of the backend's servers took it, from 0.
+    pub server: usize,
+    /// Which connection carried it; unique over all servers.
+    pub connection: u32,
+    /// Path and query as they came.
+    pub uri: Bytes,
+    /// The header lines, `name: value`, names in lower case, one per line.
+    pub headers: Arc<str>,
+    /// The query parameter `key`, percent-decoded.
+    pub key: Option<Bytes>,
+    /// The body.
+    pub body: Bytes,
+    /// The how many-th request with this URI and body it was, from 1.
+    pub attempt: u32,
+    /// When its head was read.
+    pub start: Instant,
+    /// When it was answered or its connection ended; none while it is open.
+    pub end: Option<Instant>,
+    /// The status it was answered with; none while it is open and when it ended without an answer.
+    pub status: Option<u16>,
+}
+
+impl Seen {
+    /// Whether it was answered with 2xx.
+    #[must_use]
+    pub fn is_delivered(&self) -> bool {
+        self.status.is_some_and(|status| (200..300).contains(&status))
+    }
+
+    /// The value of a header, by its lower-case name.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.headers.lines().filter_map(|line| line.split_once(": "));
+        lines
+            .into_iter()
+            .find(|(line_name, _)| *line_name == name)
+            .map(|(_, value)| value)
+    }
+}
+
+/// All requests of one backend.
+#[derive(Debug)]
+pub(super) struct History {
+    requests: Option<Vec<Seen>>,
+    attempts: HashMap<u64, u32>,
+    count: usize,
+    delivered: usize,
+    /// Counts how often the history was forgotten, so that the end of an older request changes nothing.
+    generation: u32,
+}
+
+/// Names a request that has begun.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ticket {
+    index: usize,
+    generation: u32,
+}
+
+impl History {
+    pub(super) fn recording() -> Self {
+        Self {
+            requests: Some(Vec::new()),
+            ..Self::counting()
+        }
+    }
+
+    pub(super) fn counting() -> Self {
+        Self {
+            requests: None,
+            attempts: HashMap::new(),
+            count: 0,
+            delivered: 0,
+            generation: 0,
+        }
+    }
+
+    pub(super) fn is_recording(&self) -> bool {
+        self.requests.is_some()
+    }
+
+    pub(super) fn requests(&self) -> &[Seen] {
+        self.requests.as_deref().unwrap_or_default()
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    pub(super) fn delivered(&self) -> usize {
+        self.delivered
+    }
+
+    pub(super) fn forget(&mut self) {
+        self.generation += 1;
+        self.requests.iter_mut().for_each(Vec::clear);
+        self.attempts.clear();
+        (self.count, self.delivered) = (0, 0);
+    }
+
+    /// Enters a request, numbers its attempt, and gives both.
+    pub(super) fn begin(&mut self, mut seen: Seen) -> (Ticket, u32) {
+        let ticket = Ticket {
+            index: self.count,
+            generation: self.generation,
+        };
+        self.count += 1;
+        let Some(requests) = &mut self.requests else {
+            return (ticket, 1);
+        };
+        let mut hasher = DefaultHasher::new();
+        (&seen.uri, &seen.body).hash(&mut hasher);
+        let attempt = self.attempts.entry(hasher.finish()).or_default();
+        *attempt += 1;
+        seen.attempt = *attempt;
+        requests.push(seen);
+        (ticket, *attempt)
+    }
+
+    /// Notes how a request ended.
+    pub(super) fn end(&mut self, ticket: Ticket, status: Option<u16>, now: Instant) {
+        if ticket.generation != self.generation {
+            return;
+        }
+        if status.is_some_and(|status| (200..300).contains(&status)) {
+            self.delivered += 1;
+        }
+        if let Some(seen) = self
+            .requests
+            .as_mut()
+            .and_then(|requests| requests.get_mut(ticket.index))
+        {
+            seen.status = status;
+            seen.end = Some(now);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The cluster's znodes as an operator's tool sees them: read and written below the chroot, without our own code.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use zookeeper_client::{Acls, Client, CreateMode, Error};
+
+use crate::Cluster;
+
+/// A session with the cluster's ZooKeeper; paths are below the chroot.
+#[derive(Clone, Debug)]
+pub struct Znodes {
+    client: Client,
+}
+
+impl Cluster {
+    /// Opens a session with its ZooKeeper.
+    ///
+    /// # Errors
+    /// ZooKeeper is away.
+    pub async fn znodes(&self) -> Result<Znodes> {
+        let address = format!("{}{}", self.zookeeper, self.chroot);
+        let client = Client::connect(&address)
+            .await
+            .with_context(|| format!("connect to {address}"))?;
+        Ok(Znodes { client })
+    }
+}
+
+impl Znodes {
+    /// The data of a znode as text; none when it does not exist.
+    ///
+    /// # Errors
+    /// ZooKeeper is away.
+    pub async fn get(&self, path: &str) -> Result<Option<String>> {
+        let data = absent(self.client.get_data(path).await)?;
+        Ok(data.map(|(data, _)| String::from_utf8_lossy(&data).into_owned()))
+    }
+
+    /// The names of a znode's children, sorted; none when it does not exist.
+    ///
+    /// # Errors
+    /// ZooKeeper is away.
+    pub async fn children(&self, path: &str) -> Result<Option<Vec<String>>> {
+        let mut names = absent(self.client.list_children(path).await)?;
+        names.iter_mut().for_each(|names| names.sort());
+        Ok(names)
+    }
+
+    /// Whether a znode belongs to a session.
+    ///
+    /// # Errors
+    /// ZooKeeper is away.
+    pub async fn is_ephemeral(&self, path: &str) -> Result<bool> {
+        let stat = self.client.check_stat(path).await?;
+        Ok(stat.is_some_and(|stat| stat.ephemeral_owner != 0))
+    }
+
+    /// Writes a znode, with its parents if needed, as an operator does: whatever its version.
+    ///
+    /// # Errors
+    /// ZooKeeper is away.
+    pub async fn set(&self, path: &str, data: &str) -> Result<()> {
+        match self.client.set_data(path, data.as_bytes(), None).await {
+            Ok(_) => Ok(()),
+            Err(Error::NoNode) => self.create(path, data).await,
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Deletes a znode that has no children; one that does not exist is fine.
+    ///
+    /// # Errors
+    /// ZooKeeper is away, or it has children.
+    pub async fn delete(&self, path: &str) -> Result<()> {
+        absent(self.client.delete(path, None).await).map(drop)
+    }
+
+    /// The stored offset of each partition, for the znodes that exist and hold a number.
+    ///
+    /// # Errors
+    /// ZooKeeper is away.
+    pub async fn offsets(&self, module: &str, topic: &str) -> Result<BTreeMap<i32, i64>> {
+        self.partitions(&format!("/consumers/{module}/offsets/{topic}"))
+            .await
+    }
+
+    /// The id that owns each owned partition.
+    ///
+    /// # Errors
+    /// ZooKeeper is away.
+    pub async fn owners(&self, module: &str, topic: &str) -> Result<BTreeMap<i32, String>> {
+        self.partitions(&format!("/consumers/{module}/owners/{topic}"))
+            .await
+    }
+
+    async fn partitions<T: std::str::FromStr>(&self, dir: &str) -> Result<BTreeMap<i32, T>> {
+        let mut found = BTreeMap::new();
+        for name in self.children(dir).await?.unwrap_or_default() {
+            // It may vanish between the two questions.
+            let data = self.get(&format!("{dir}/{name}")).await?;
+            let value = data.and_then(|data| data.trim().parse().ok());
+            if let (Ok(partition), Some(value)) = (name.parse(), value) {
+                found.insert(partition, value);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn create(&self, path: &str, data: &str) -> Result<()> {
+        let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
+        if let Some((parent, _)) = path.rsplit_once('/').filter(|(parent, _)| !parent.is_empty()) {
+            self.client.mkdir(parent, &options).await?;
+        }
+        self.client.create(path, data.as_bytes(), &options).await?;
+        Ok(())
+    }
+}
+
+fn absent<T>(result: Result<T, Error>) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(Error::NoNode) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
