@@ -2,3 +2,4 @@
 //! `cargo xtask test NAME` a part. One file per subject.
 
 mod harness;
+mod kmonitor;

@@ -24,9 +24,9 @@ pub(crate) const MODULES: &str = "kmonitor_modules";
 pub(crate) const UNKNOWN: &str = "kmonitor_unknown_partitions";
 /// Children of a znode that are no partition or topic, in the last scan of the tree.
 pub(crate) const STRAY: &str = "kmonitor_stray_znodes";
-/// The known lags of a cluster, summed.
+/// The known lags of a cluster, summed; NaN while none is known, so that no rule takes it for a zero.
 pub(crate) const LAG_SUM: &str = "kmonitor_lag_records";
-/// The largest known lag of a partition of a cluster.
+/// The largest known lag of a partition of a cluster; NaN while none is known.
 pub(crate) const LAG_MAX: &str = "kmonitor_lag_max_records";
 /// Requests for `/delay`, by `code`: `200`, `400`.
 pub(crate) const REQUESTS: &str = "kmonitor_requests_total";
@@ -58,7 +58,7 @@ impl ClusterMeters {
             let gauge = metrics::gauge!(UNKNOWN, "cluster" => cluster(), "reason" => reason.label());
             (reason, gauge)
         };
-        Self {
+        let meters = Self {
             zookeeper_up: metrics::gauge!(SOURCE_UP, "cluster" => cluster(), "source" => "zookeeper"),
             kafka_up: metrics::gauge!(SOURCE_UP, "cluster" => cluster(), "source" => "kafka"),
             last_success: metrics::gauge!(LAST_SUCCESS, "cluster" => cluster()),
@@ -70,7 +70,9 @@ impl ClusterMeters {
             stray: metrics::gauge!(STRAY, "cluster" => cluster()),
             lag_sum: metrics::gauge!(LAG_SUM, "cluster" => cluster()),
             lag_max: metrics::gauge!(LAG_MAX, "cluster" => cluster()),
-        }
+        };
+        meters.lags(f64::NAN, f64::NAN);
+        meters
     }
 
     /// A round ended with numbers.
@@ -87,19 +89,27 @@ impl ClusterMeters {
         for (reason, gauge) in &self.unknown {
             gauge.set(approximate(counts.get(reason).copied().unwrap_or_default()));
         }
-        let (largest, sum) = snapshot.extent();
-        self.lag_max.set(approximate(largest));
-        self.lag_sum.set(approximate(sum));
+        match snapshot.extent() {
+            Some((largest, sum)) => self.lags(approximate(largest), approximate(sum)),
+            None => self.lags(f64::NAN, f64::NAN),
+        }
         self.stray.set(approximate(round.stray));
     }
 
     /// A round ended without numbers, because ZooKeeper could not be read.
     ///
-    /// The gauges of the last good round stay: [`SOURCE_UP`] and [`LAST_SUCCESS`] say how old they are.
+    /// The lags are unknown from now on. The counts of the last good round stay: [`SOURCE_UP`] and [`LAST_SUCCESS`] say how
+    /// old they are.
     pub(crate) fn failed(&self, took: Duration) {
         self.failed.increment(1);
         self.collection.record(took.as_secs_f64());
         self.zookeeper_up.set(0.0);
+        self.lags(f64::NAN, f64::NAN);
+    }
+
+    fn lags(&self, largest: f64, sum: f64) {
+        self.lag_max.set(largest);
+        self.lag_sum.set(sum);
     }
 }
 

@@ -120,15 +120,21 @@ impl Snapshot {
         counts
     }
 
-    /// The largest and the summed known lag.
+    /// The largest and the summed known lag; `None` when there are partitions and not one lag is known.
     #[must_use]
-    pub(crate) fn extent(&self) -> (u64, u64) {
+    pub(crate) fn extent(&self) -> Option<(u64, u64)> {
         let modules = self.modules.values().flatten();
-        let lags = modules.flat_map(|module| module.topics.values().flat_map(BTreeMap::values));
-        let known = lags.filter_map(|lag| lag.ok());
-        known.fold((0, 0), |(largest, sum): (u64, u64), lag| {
+        let lags: Vec<Lag> = modules
+            .flat_map(|module| module.topics.values().flat_map(BTreeMap::values))
+            .copied()
+            .collect();
+        let known = lags.iter().filter_map(|lag| lag.ok());
+        if !lags.is_empty() && known.clone().next().is_none() {
+            return None;
+        }
+        Some(known.fold((0, 0), |(largest, sum): (u64, u64), lag| {
             (largest.max(lag), sum.saturating_add(lag))
-        })
+        }))
     }
 }
 
@@ -225,6 +231,15 @@ mod tests {
     }
 
     #[test]
+    fn where_nothing_is_known_the_largest_lag_is_unknown_too() {
+        let lags = BTreeMap::from([(0, Err(Unknown::LogUnreadable))]);
+        let topics = BTreeMap::from([("t".to_owned(), lags)]);
+        let modules = BTreeMap::from([("m".to_owned(), Some(ModuleLag { topics }))]);
+        assert_eq!(Snapshot { modules }.extent(), None);
+        assert_eq!(Snapshot::default().extent(), Some((0, 0)));
+    }
+
+    #[test]
     fn unknown_partitions_and_unreadable_modules_are_counted() {
         let lags = BTreeMap::from([(0, Ok(3)), (1, Err(Unknown::Ahead)), (2, Ok(4))]);
         let module = ModuleLag {
@@ -237,6 +252,6 @@ mod tests {
         assert_eq!(unknown[&Unknown::Ahead], 1);
         assert_eq!(unknown[&Unknown::OffsetUnreadable], 1);
         assert_eq!(unknown[&Unknown::NoOffset], 0);
-        assert_eq!(snapshot.extent(), (4, 7));
+        assert_eq!(snapshot.extent(), Some((4, 7)));
     }
 }
