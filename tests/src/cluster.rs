@@ -21,6 +21,8 @@ use crate::paths;
 pub const BROKERS: &str = "KTESTS_BROKERS";
 /// The environment variable with ZooKeeper's address and chroot, `host:port/a/b`.
 pub const ZOOKEEPER: &str = "KTESTS_ZOOKEEPER";
+/// The environment variable with the directory for the clusters that tests start for themselves.
+pub const OWN_CLUSTERS: &str = "KTESTS_OWN_CLUSTERS";
 
 /// Addresses of a cluster, wherever it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,10 +77,14 @@ pub fn cluster() -> Cluster {
     }
 }
 
-/// The directory that holds the clusters tests start for themselves, swept by `cargo xtask test` at its end.
-#[must_use]
-pub fn own_clusters() -> PathBuf {
-    paths::target().join("test-clusters")
+/// The directory for the clusters that tests start for themselves; `cargo xtask test` names it and sweeps it at its end.
+fn own_clusters() -> PathBuf {
+    let named = std::env::var_os(OWN_CLUSTERS).map(PathBuf::from);
+    named.unwrap_or_else(|| {
+        paths::target()
+            .join("test-clusters")
+            .join(std::process::id().to_string())
+    })
 }
 
 /// A private cluster for a test that stops servers. It ends with this handle.

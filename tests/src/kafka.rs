@@ -138,6 +138,7 @@ impl Cluster {
     /// # Errors
     /// Kafka is away, or the records do not come within a minute.
     pub async fn read_topic(&self, topic: &str) -> Result<Vec<Stored>> {
+        self.wait_for_leaders(topic).await?;
         let (consumer, topic) = (self.consumer()?, topic.to_owned());
         tokio::task::spawn_blocking(move || read_all(&consumer, &topic)).await?
     }
@@ -147,10 +148,12 @@ impl Cluster {
     /// # Errors
     /// Kafka is away.
     pub async fn watermarks(&self, topic: &str) -> Result<Vec<(i64, i64)>> {
+        self.wait_for_leaders(topic).await?;
         let (consumer, topic) = (self.consumer()?, topic.to_owned());
         tokio::task::spawn_blocking(move || watermarks(&consumer, &topic)).await?
     }
 
+    /// A broker that has just started answers before it knows its topics.
     async fn wait_for_leaders(&self, topic: &str) -> Result<()> {
         let (consumer, name) = (self.consumer()?, topic.to_owned());
         let led = move || {

@@ -1,6 +1,8 @@
 //! `cargo xtask`: the local cluster, the demo, the tests, the benchmarks. Never shipped.
 
+mod build;
 mod cluster;
+mod test;
 mod topic;
 
 use std::process::ExitCode;
@@ -23,12 +25,15 @@ enum Task {
     Cluster(cluster::Arguments),
     /// Topics of the local cluster.
     Topic(topic::Arguments),
+    /// Every test of the workspace, on a cluster started for it.
+    Test(test::Arguments),
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Cluster(arguments) => cluster::run(&arguments),
         Task::Topic(arguments) => topic::run(&arguments),
+        Task::Test(arguments) => test::run(&arguments),
     };
     match done {
         Ok(code) => code,

@@ -1,0 +1,36 @@
+//! Builds the daemons and says where their binaries are.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use ktests::paths;
+
+/// The cargo that runs this program.
+pub(crate) fn cargo() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// Builds the three daemons and gives the directory of their binaries.
+pub(crate) fn daemons() -> Result<PathBuf> {
+    let mut command = Command::new(cargo());
+    command.args([
+        "build",
+        "--bins",
+        "-p",
+        "kproxy",
+        "-p",
+        "ktransfer",
+        "-p",
+        "kmonitor",
+    ]);
+    let status = command
+        .current_dir(paths::workspace())
+        .status()
+        .context("start cargo build")?;
+    if !status.success() {
+        bail!("the daemons do not build");
+    }
+    Ok(paths::target().join("debug"))
+}

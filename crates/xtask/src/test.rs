@@ -1,0 +1,96 @@
+//! `cargo xtask test`: builds the daemons, starts a cluster on free ports, runs the tests of the workspace, stops it.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use ktests::cluster::{Local, Options, sweep};
+use ktests::{cluster, daemon, paths};
+use tokio::process::Command;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::build;
+
+/// Scenarios mostly wait, so more of them run at once than there are cores.
+const THREADS: &str = "4";
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Runs only tests whose path contains this.
+    name: Option<String>,
+    /// Runs only the tests of this package.
+    #[arg(long, short)]
+    package: Option<String>,
+    /// Arguments for the test programs, such as `--nocapture`.
+    #[arg(last = true)]
+    rest: Vec<String>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let binaries = build::daemons()?;
+    let base = paths::target().join("test-clusters");
+    sweep_abandoned(&base)?;
+    let run = base.join(std::process::id().to_string());
+    let outcome = tests(arguments, &run, &binaries);
+    // Also what interrupted tests left behind, whatever the outcome.
+    sweep(&run).and_then(|()| std::fs::remove_dir_all(&run).context("remove the run's directory"))?;
+    outcome
+}
+
+fn tests(arguments: &Arguments, run: &Path, binaries: &Path) -> Result<ExitCode> {
+    std::fs::create_dir_all(run)?;
+    let shared = Local::up(&run.join("shared"), &Options::default())?.cluster();
+    let mut command = Command::new(build::cargo());
+    command.args(["test", "--no-fail-fast"]);
+    match &arguments.package {
+        Some(package) => command.args(["--package", package]),
+        None => command.arg("--workspace"),
+    };
+    command.args(&arguments.name).arg("--").args(&arguments.rest);
+    command
+        .envs(shared.environment())
+        .env(daemon::BINARIES, binaries)
+        .env(cluster::OWN_CLUSTERS, run);
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        command.env("RUST_TEST_THREADS", THREADS);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(until_done_or_interrupted(command))
+}
+
+async fn until_done_or_interrupted(mut command: Command) -> Result<ExitCode> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut child = command.kill_on_drop(true).spawn().context("start cargo test")?;
+    let status = tokio::select! {
+        status = child.wait() => status?,
+        // A terminal sends the interrupt to the tests as well.
+        _ = interrupt.recv() => tokio::time::timeout(Duration::from_secs(10), child.wait()).await??,
+        _ = terminate.recv() => return Ok(ExitCode::FAILURE),
+    };
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Clusters of runs whose `cargo xtask test` is gone.
+fn sweep_abandoned(base: &PathBuf) -> Result<()> {
+    let Ok(entries) = std::fs::read_dir(base) else {
+        return Ok(());
+    };
+    for entry in entries {
+        let dir = entry?.path();
+        let pid = dir.file_name().unwrap_or_default();
+        if !Path::new("/proc").join(pid).exists() {
+            sweep(&dir)?;
+            std::fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))?;
+        }
+    }
+    Ok(())
+}
