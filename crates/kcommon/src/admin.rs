@@ -128,3 +128,62 @@ async fn metrics(State(meters): State<Meters>) -> impl IntoResponse {
         meters.render(),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    async fn get(address: SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn the_three_answers_tell_health_readiness_and_metrics() {
+        let meters = Meters::install().unwrap();
+        metrics::counter!("admin_test_total").increment(3);
+        let readiness = Readiness::new();
+        let latch = readiness.latch("kafka");
+        let stop = Stop::new();
+        let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let listener = bind(Listen::At(free), 0).await.unwrap().unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(serve(listener, readiness, meters, stop.clone()));
+
+        assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200"));
+        let waiting = get(address, "/readyz").await;
+        assert!(waiting.starts_with("HTTP/1.1 503"), "{waiting}");
+        assert!(
+            waiting.contains(r#"{"ready":false,"reasons":[{"name":"kafka","reason":"starting"}]}"#),
+            "{waiting}"
+        );
+        latch.ready();
+        let ready = get(address, "/readyz").await;
+        assert!(
+            ready.starts_with("HTTP/1.1 200") && ready.contains(r#"{"ready":true}"#),
+            "{ready}"
+        );
+        assert!(get(address, "/metrics").await.contains("admin_test_total 3"));
+        assert!(get(address, "/other").await.starts_with("HTTP/1.1 404"));
+
+        stop.request();
+        server.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_default_port_that_is_taken_gives_way_and_a_configured_one_does_not() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = taken.local_addr().unwrap();
+        let other = bind(Listen::Default, address.port()).await.unwrap().unwrap();
+        assert_ne!(other.local_addr().unwrap(), address);
+        let error = bind(Listen::At(address), 0).await.unwrap_err();
+        assert!(error.to_string().contains(&address.to_string()), "{error}");
+        assert!(bind(Listen::Off, address.port()).await.unwrap().is_none());
+    }
+}

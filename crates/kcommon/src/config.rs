@@ -152,3 +152,6 @@ fn nearest_file(path: &Path) -> Option<PathBuf> {
     let name = check::nearest(written, names.iter().map(String::as_str))?;
     Some(path.with_file_name(name))
 }
+
+#[cfg(test)]
+mod tests;
