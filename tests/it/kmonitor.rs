@@ -1,6 +1,7 @@
 //! kmonitor on a real Kafka and a real ZooKeeper: the bytes it answers, and that nothing stops it.
 
 mod faults;
+mod process;
 mod server;
 #[cfg(test)]
 mod world;
