@@ -17,7 +17,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use kcommon::kafka::{CommitOffset, OffsetTextError, PartitionId};
@@ -38,6 +38,8 @@ pub struct Claims {
     held: BTreeMap<PartitionId, Phase>,
     members: Vec<String>,
     members_since: Option<Instant>,
+    /// Claims that wait for others to be answered; decided anew on every pass.
+    wanted: VecDeque<PartitionId>,
     looks: u64,
     stopping: bool,
 }
@@ -53,6 +55,7 @@ impl Claims {
             held: BTreeMap::new(),
             members: Vec::new(),
             members_since: None,
+            wanted: VecDeque::new(),
             looks: 0,
             stopping: false,
         }
@@ -83,14 +86,16 @@ impl Claims {
         if !matches!(self.held.get(&partition), Some(Phase::Claiming)) {
             return Vec::new();
         }
-        match claimed {
+        let mut steps = match claimed {
             Claimed::NotOurs => {
                 self.held.remove(&partition);
                 Vec::new()
             }
             Claimed::Ours(stored) if self.stopping => self.release(partition, stored),
             Claimed::Ours(stored) => self.assign(partition, stored, now),
-        }
+        };
+        steps.extend(self.claim_wanted());
+        steps
     }
 
     /// The module wants to commit.
@@ -219,6 +224,7 @@ impl Claims {
     /// more. What the module has not drained at `deadline` it cuts.
     pub fn stop(&mut self, deadline: Instant) -> Vec<Step> {
         self.stopping = true;
+        self.wanted.clear();
         let partitions: Vec<PartitionId> = self.held.keys().copied().collect();
         partitions
             .into_iter()
@@ -230,6 +236,7 @@ impl Claims {
     /// last committed, and nothing claimed any more.
     pub fn abandon(&mut self, now: Instant) -> Vec<Step> {
         self.stopping = true;
+        self.wanted.clear();
         let partitions: Vec<PartitionId> = self.held.keys().copied().collect();
         let mut steps = Vec::new();
         for partition in partitions {
@@ -245,6 +252,7 @@ impl Claims {
 
     /// The session has ended, and every claim with it.
     pub fn lost(&mut self) -> Vec<Step> {
+        self.wanted.clear();
         let held = std::mem::take(&mut self.held);
         held.into_iter()
             .filter_map(|(partition, phase)| lost(partition, &phase))

@@ -109,7 +109,7 @@ impl Lifetime {
 }
 
 impl Session {
-    /// Makes a session; gives up after the asked session time-out.
+    /// Tries each host once; gives up when all have failed, and after the asked session time-out at the latest.
     ///
     /// # Errors
     /// [`Error::Unreachable`], [`Error::NoChroot`], and what reading the chroot's znode can give.
@@ -117,8 +117,10 @@ impl Session {
         let hosts = settings.hosts.join(",");
         let within = settings.session_timeout;
         let cluster = format!("{hosts}{}", settings.chroot);
+        // The library's own tries come at growing intervals without limit; the caller's do not.
         let connecting = zk::Client::connector()
             .with_session_timeout(within)
+            .with_fail_eagerly()
             .connect(&cluster);
         // The library gives up after the session time-out; the second bound is for what it does before that.
         let connected = tokio::time::timeout(within * 2, connecting)
@@ -175,6 +177,16 @@ impl Session {
         while !state.is_terminated() {
             state = states.changed().await;
         }
+    }
+
+    /// Ends the session, if this is its last clone, and waits until the server has been told, at most as long as
+    /// for any operation. Dropping ends it too, but a process that exits at once may not get the word out.
+    pub async fn close(self) {
+        let (mut states, patience) = (self.client.state_watcher(), self.patience);
+        drop(self);
+        let closed = async { while !states.changed().await.is_terminated() {} };
+        // Without an answer the server ends the session after its time-out.
+        let _elapsed = tokio::time::timeout(patience, closed).await.is_err();
     }
 
     /// Reads a znode; `None` if there is none.

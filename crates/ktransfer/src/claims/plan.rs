@@ -45,6 +45,7 @@ impl Claims {
             self.members.clone_from(&view.members);
             self.members_since = Some(now);
         }
+        self.wanted.clear();
         let mut steps = self.drop_lost(view);
         steps.extend(self.sweep(view));
         if !self.stopping {
@@ -103,27 +104,32 @@ impl Claims {
             .values()
             .filter(|phase| !matches!(phase, Phase::Releasing))
             .count();
-        let on_their_way = self
-            .held
-            .values()
-            .filter(|phase| matches!(phase, Phase::Claiming))
-            .count();
-        let wanted = quota
-            .saturating_sub(held)
-            .min(CLAIMS_IN_FLIGHT.saturating_sub(on_their_way));
-        if wanted == 0 {
-            return Vec::new();
-        }
         let free = |partition: &&PartitionId| {
             !view.owners.contains_key(partition) && !self.held.contains_key(partition)
         };
         let mut free: Vec<PartitionId> = view.partitions.iter().filter(free).copied().collect();
         quota::sort_by_preference(&self.me, &mut free);
-        free.truncate(wanted);
-        for partition in &free {
+        free.truncate(quota.saturating_sub(held));
+        self.wanted = free.into();
+        self.claim_wanted()
+    }
+
+    /// Sends as many of the wanted claims as may be on their way.
+    pub(super) fn claim_wanted(&mut self) -> Vec<Step> {
+        let on_their_way = self
+            .held
+            .values()
+            .filter(|phase| matches!(phase, Phase::Claiming))
+            .count();
+        let now = self
+            .wanted
+            .len()
+            .min(CLAIMS_IN_FLIGHT.saturating_sub(on_their_way));
+        let claims: Vec<PartitionId> = self.wanted.drain(..now).collect();
+        for partition in &claims {
             self.held.insert(*partition, Phase::Claiming);
         }
-        free.into_iter().map(Step::Claim).collect()
+        claims.into_iter().map(Step::Claim).collect()
     }
 
     /// How many partitions are held and not on the way out.

@@ -371,8 +371,24 @@ fn eight_claims_are_on_their_way_at_most() {
     let Step::Claim(first) = steps[0] else {
         panic!("{steps:?}")
     };
-    let _taken = scene.claims.claimed(first, Claimed::NotOurs, scene.now);
-    assert_eq!(scene.claims.seen(&seen, scene.now).len(), 1);
+    let next = scene.claims.claimed(first, Claimed::NotOurs, scene.now);
+    assert!(
+        matches!(next[..], [Step::Claim(next)] if next != first),
+        "the next goes out at once: {next:?}"
+    );
+    let mut all: Vec<Step> = steps.into_iter().skip(1).chain(next).collect();
+    let mut claimed = 0;
+    while let Some(Step::Claim(partition)) = all.pop() {
+        let steps = scene
+            .claims
+            .claimed(partition, Claimed::Ours(stored("7", 1)), scene.now);
+        all.extend(steps.into_iter().filter(|step| matches!(step, Step::Claim(_))));
+        claimed += 1;
+    }
+    assert_eq!(
+        claimed, 19,
+        "what was taken by another is not tried again before the next look"
+    );
 }
 
 #[test]

@@ -1,0 +1,404 @@
+//! Ownership of a module's partitions through ZooKeeper: the shell around [`crate::claims`].
+//!
+//! One coordinator per module and life of it, on the process's own runtime: a module whose thread is busy does
+//! not delay a heartbeat, a commit or another module. It tells its module what to do by [`Order`]s and hears from
+//! it by [`Report`]s, over bounded channels; it waits for nothing that the module might never do without a limit.
+//!
+//! A session that ends takes all claims with it: the module is told [`Order::Lost`] for each, and with the next
+//! session everything begins anew. When the module itself ends, without draining, the coordinator gives up its
+//! claims and its `ids` znode before it ends too, so that the supervisor can start both again.
+//!
+//! (A fleet with originals of the classic plan, stored acknowledgements and a topic that was created anew are
+//! not coordinated specially yet: they belong into `claims::plan`, `store` and `life`.)
+
+mod first_start;
+mod group;
+mod life;
+mod member;
+pub mod meters;
+mod store;
+mod unowned;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use futures_util::stream::StreamExt;
+use kcommon::kafka::TopicName;
+use kcommon::readiness::Latch;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::assignment::{CommitOutcome, Epochs, Order, Report};
+use crate::claims::{Claims, Step};
+use crate::sessions::Sessions;
+use crate::watermarks::Watermarks;
+use group::Group;
+use life::{Answer, Health, Life};
+use meters::Meters;
+use store::Store;
+
+pub use first_start::InitialOffset;
+pub use member::new_id;
+
+/// A module that has been unable to run for so long leaves the group, so that the others take its share.
+const UNABLE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the end of a coordinator may take beyond the drain of its module.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How long the drain waits for the answer to the deletion of our `ids` znode, which goes before it.
+const DEREGISTER_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What coordination needs to know of a module.
+#[derive(Clone, Debug)]
+pub struct Module {
+    /// Its name, which is its consumer group in ZooKeeper.
+    pub name: String,
+    /// The one topic that it delivers.
+    pub topic: TopicName,
+    /// Where it begins when it has never run.
+    pub initial_offset: InitialOffset,
+    /// What its requests in flight get when a partition is given up.
+    pub drain_timeout: Duration,
+}
+
+/// What all coordinators of the process share.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// The process's id in every group: [`new_id`], once.
+    pub member: String,
+    /// The session.
+    pub sessions: Sessions,
+    /// The process's counter of epochs; the session's keeper has the same.
+    pub epochs: Epochs,
+    /// The client that asks the brokers.
+    pub watermarks: Watermarks,
+}
+
+/// The line to the module.
+#[derive(Debug)]
+pub struct Link {
+    /// To the module; it must go on receiving until it ends.
+    pub orders: mpsc::Sender<Order>,
+    /// From the module; when it closes, the module has ended.
+    pub reports: mpsc::Receiver<Report>,
+    /// Whether the module can fetch and push at all; while it says `false` for long, it has no share.
+    pub able: watch::Receiver<bool>,
+    /// Says why the module does not run as it should.
+    pub latch: Latch,
+}
+
+/// Why a coordinator has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was asked to; everything was drained and released, or its time was up.
+    Stopped,
+    /// Its module ended first; its claims have been given up.
+    ModuleEnded,
+}
+
+/// Coordinates one module until `stop` or until the module ends. Ends at the latest `drain_timeout` and 5 s after.
+pub async fn run(module: Module, process: Process, link: Link, stop: CancellationToken) -> Ended {
+    let meters = Meters::new(&module.name);
+    let mut coordinator = Coordinator {
+        module,
+        process,
+        link,
+        stop,
+        meters,
+        outbox: VecDeque::new(),
+        life: None,
+        unable: None,
+        ending: None,
+        said: None,
+    };
+    coordinator.session_changed();
+    coordinator.tell_health();
+    let ended = loop {
+        if let Some(ended) = coordinator.ended() {
+            break ended;
+        }
+        let event = coordinator.next_event().await;
+        coordinator.handle(event).await;
+    };
+    coordinator.meters.held.set(0.0);
+    coordinator.meters.unowned.set(0.0);
+    coordinator.meters.stopped.set(0.0);
+    ended
+}
+
+struct Coordinator {
+    module: Module,
+    process: Process,
+    link: Link,
+    stop: CancellationToken,
+    meters: Meters,
+    /// Orders that the module has not taken yet: a handful for each partition at most.
+    outbox: VecDeque<Order>,
+    /// `None` while there is no session.
+    life: Option<Life>,
+    /// Since when the module says that it cannot run.
+    unable: Option<Instant>,
+    /// Why we are ending, and when we do so in any case.
+    ending: Option<(Ended, Instant)>,
+    /// What was told last.
+    said: Option<Health>,
+}
+
+enum Event {
+    Session,
+    Stop,
+    Time,
+    Sent,
+    Answer(Answer),
+    Report(Report),
+    ModuleEnded,
+    Able,
+    Group,
+}
+
+impl Coordinator {
+    async fn next_event(&mut self) -> Event {
+        let wake = self.wake();
+        let (jobs, group) = match &mut self.life {
+            Some(life) => (Some(&mut life.jobs), Some(&mut life.group)),
+            None => (None, None),
+        };
+        let module_lives = !matches!(self.ending, Some((Ended::ModuleEnded, _)));
+        tokio::select! {
+            // A lost session first: nothing else counts then. Time before what comes in numbers, so that a look
+            // at the group is never starved by commits.
+            biased;
+            () = self.process.sessions.changed() => Event::Session,
+            () = self.stop.cancelled(), if self.ending.is_none() => Event::Stop,
+            () = tokio::time::sleep_until(wake) => Event::Time,
+            permit = self.link.orders.reserve(), if module_lives && !self.outbox.is_empty() => match permit {
+                Ok(permit) => {
+                    if let Some(order) = self.outbox.pop_front() {
+                        permit.send(order);
+                    }
+                    Event::Sent
+                }
+                Err(_closed) => Event::ModuleEnded,
+            },
+            Some(answer) = async { jobs?.next().await } => Event::Answer(answer),
+            () = Group::changed(group) => Event::Group,
+            report = self.link.reports.recv(), if module_lives => report.map_or(Event::ModuleEnded, Event::Report),
+            Ok(()) = self.link.able.changed() => Event::Able,
+        }
+    }
+
+    async fn handle(&mut self, event: Event) {
+        match event {
+            Event::Sent => {}
+            Event::Session => self.session_changed(),
+            Event::Stop => self.begin_stop().await,
+            Event::ModuleEnded => self.module_ended().await,
+            Event::Time => {
+                let present = self.wants_to_be_present();
+                if let Some(life) = &mut self.life {
+                    let steps = life.tick(present, &self.meters).await;
+                    self.perform(steps);
+                }
+            }
+            Event::Answer(answer) => {
+                if let Some(life) = &mut self.life {
+                    let steps = life.answered(answer, &self.meters);
+                    self.perform(steps);
+                }
+            }
+            Event::Report(report) => self.reported(report),
+            Event::Group => {
+                if let Some(life) = &mut self.life {
+                    life.look_soon();
+                }
+            }
+            Event::Able => {
+                let able = *self.link.able.borrow_and_update();
+                self.unable = if able {
+                    None
+                } else {
+                    self.unable.or_else(|| Some(Instant::now()))
+                };
+            }
+        }
+        self.tell_health();
+    }
+
+    /// Whether we are done.
+    fn ended(&self) -> Option<Ended> {
+        let (ended, by) = self.ending?;
+        let idle = self.life.as_ref().is_none_or(|life| life.claims.is_empty());
+        let told = ended == Ended::ModuleEnded || self.outbox.is_empty();
+        if idle && told {
+            return Some(ended);
+        }
+        if Instant::now() < by {
+            return None;
+        }
+        let left = self.life.as_ref().map_or(0, |life| life.claims.len());
+        tracing::error!(
+            module = self.module.name,
+            partitions = left,
+            "not everything could be released in time; the end of the session will do it"
+        );
+        Some(ended)
+    }
+
+    fn wake(&self) -> Instant {
+        let far = Instant::now() + UNABLE_PATIENCE;
+        let life = self.life.as_ref().map_or(far, Life::wake);
+        self.ending.map_or(life, |(_ended, by)| life.min(by))
+    }
+
+    fn session_changed(&mut self) {
+        let session = self.process.sessions.current();
+        if let (Some(life), Some(session)) = (&self.life, &session)
+            && life.store.session.id() == session.id()
+        {
+            return;
+        }
+        if let Some(mut life) = self.life.take() {
+            let steps = life.claims.lost();
+            life.perform(steps, &mut self.outbox, &self.meters);
+            self.meters.held.set(0.0);
+        }
+        let Some(session) = session.filter(|_session| self.ending.is_none()) else {
+            return;
+        };
+        let store = Store {
+            session,
+            module: self.module.name.clone(),
+            topic: self.module.topic.clone(),
+            member: self.process.member.clone(),
+            watermarks: self.process.watermarks.clone(),
+        };
+        let claims = Claims::new(
+            self.process.member.clone(),
+            self.process.epochs.clone(),
+            self.module.drain_timeout,
+        );
+        self.life = Some(Life::new(store, claims, self.module.initial_offset));
+    }
+
+    /// First the `ids` znode, so that the others' quotas grow before our partitions are free; then the drain.
+    async fn begin_stop(&mut self) {
+        let deadline = Instant::now() + self.module.drain_timeout;
+        self.ending = Some((Ended::Stopped, deadline + GRACE));
+        self.deregister().await;
+        if let Some(life) = &mut self.life {
+            let steps = life.claims.stop(deadline);
+            self.perform(steps);
+        }
+    }
+
+    async fn module_ended(&mut self) {
+        let now = Instant::now();
+        self.ending = Some((Ended::ModuleEnded, now + GRACE));
+        self.outbox.clear();
+        self.deregister().await;
+        if let Some(life) = &mut self.life {
+            let steps = life.claims.abandon(now);
+            self.perform(steps);
+        }
+    }
+
+    async fn deregister(&mut self) {
+        if let Some(life) = &mut self.life {
+            // Sent even if the answer is not awaited, and before what follows.
+            let _elapsed = tokio::time::timeout(DEREGISTER_PATIENCE, life.group.deregister())
+                .await
+                .is_err();
+        }
+    }
+
+    fn reported(&mut self, report: Report) {
+        let steps = match (&mut self.life, report) {
+            (Some(life), Report::Commit { assignment, position }) => life.claims.commit(assignment, position),
+            (
+                Some(life),
+                Report::Drained {
+                    assignment,
+                    position,
+                    cut,
+                },
+            ) => {
+                if cut > 0 {
+                    tracing::warn!(
+                        module = self.module.name,
+                        partition = %assignment.partition,
+                        requests = cut,
+                        "requests were cut at the end of the drain; their records will be pushed again"
+                    );
+                }
+                life.claims.drained(assignment, position, Instant::now())
+            }
+            (None, Report::Commit { assignment, .. }) => {
+                vec![Step::Tell(Order::CommitDone {
+                    assignment,
+                    outcome: CommitOutcome::Refused,
+                })]
+            }
+            (None, Report::Drained { .. }) => Vec::new(),
+        };
+        self.perform(steps);
+    }
+
+    fn perform(&mut self, steps: Vec<Step>) {
+        if let Some(life) = &mut self.life {
+            life.perform(steps, &mut self.outbox, &self.meters);
+            return;
+        }
+        for step in steps {
+            // Without a session there are only answers.
+            if let Step::Tell(order) = step {
+                self.outbox.push_back(order);
+            }
+        }
+    }
+
+    fn wants_to_be_present(&self) -> bool {
+        let brokers = self.life.as_ref().and_then(Life::unanswered);
+        let unable = self.unable.into_iter().chain(brokers).min();
+        let too_long = unable.is_some_and(|since| since.elapsed() >= UNABLE_PATIENCE);
+        self.ending.is_none() && !too_long
+    }
+
+    fn tell_health(&mut self) {
+        let health = match &self.life {
+            Some(life) => life.health(),
+            None => Health::Starting("waiting for a ZooKeeper session"),
+        };
+        if self.said.as_ref() == Some(&health) {
+            return;
+        }
+        match &health {
+            Health::Starting(step) => self.link.latch.not_ready(*step),
+            Health::Problem(reason) => {
+                tracing::warn!(
+                    module = self.module.name,
+                    reason,
+                    "the module does not run as it should"
+                );
+                self.link.latch.not_ready(reason);
+            }
+            Health::Well => {
+                tracing::info!(module = self.module.name, "the module takes part");
+                self.link.latch.ready();
+            }
+        }
+        self.said = Some(health);
+    }
+}
+
+/// An error with its causes, on one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}

@@ -1,0 +1,212 @@
+//! One look at the group in ZooKeeper: who is a member, who owns what; and our own `ids` znode.
+//!
+//! Watches are one-shot and only a hint: whatever fires, everything is read again, and a full read on a timer
+//! makes up for events that never came. Between full reads only what is new is read: an `ids` znode never changes
+//! while it exists, and an owner znode is read once, until the partition is forgotten because we touched it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
+
+use futures_util::future::BoxFuture;
+use kcommon::kafka::PartitionId;
+use kcommon::zookeeper::{Error, Lifetime, Node, Watch, layout};
+
+use super::member;
+use super::store::Store;
+
+/// What is known of the group from the last look.
+pub(super) struct Group {
+    store: Store,
+    /// Every member, and whether it subscribes to our topic.
+    members: BTreeMap<String, bool>,
+    /// The session that each owner znode belongs to.
+    owners: BTreeMap<PartitionId, i64>,
+    ids_changed: Option<BoxFuture<'static, ()>>,
+    owners_changed: Option<BoxFuture<'static, ()>>,
+}
+
+/// How one look is made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    /// Whether our own `ids` znode shall exist.
+    pub(super) present: bool,
+    /// Read everything, not only what is new.
+    pub(super) full: bool,
+}
+
+/// What a look found; `None` from [`Group::look`] when the module's znodes are gone as a whole.
+pub(super) struct Seen {
+    /// The ids of the members that subscribe to our topic, sorted.
+    pub(super) members: Vec<String>,
+    /// The owner znodes with their sessions.
+    pub(super) owners: BTreeMap<PartitionId, i64>,
+}
+
+impl Group {
+    pub(super) fn new(store: Store) -> Self {
+        Self {
+            store,
+            members: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            ids_changed: None,
+            owners_changed: None,
+        }
+    }
+
+    /// Our claim or release of the partition was answered: what was read of it before is worth nothing.
+    pub(super) fn forget(&mut self, partition: PartitionId) {
+        self.owners.remove(&partition);
+    }
+
+    /// Waits until a watch of `group` fires; pends for ever while there is none.
+    ///
+    /// # Cancel safety
+    /// Safe: a watch that has not fired stays.
+    pub(super) async fn changed(group: Option<&mut Self>) {
+        let Some(group) = group else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            () = fired(&mut group.ids_changed) => group.ids_changed = None,
+            () = fired(&mut group.owners_changed) => group.owners_changed = None,
+        }
+    }
+
+    /// Reads the group, and creates or deletes our `ids` znode as wanted.
+    pub(super) async fn look(&mut self, look: Look) -> Result<Option<Seen>, Error> {
+        if look.full {
+            self.members.clear();
+            self.owners.clear();
+        }
+        let (module, topic) = (self.store.module.clone(), self.store.topic.as_str().to_owned());
+        let Some(ids) = children(&self.store, &layout::ids(&module), &mut self.ids_changed).await? else {
+            return Ok(None);
+        };
+        self.register(look.present, &ids).await?;
+        self.read_members(ids).await?;
+        if look.present {
+            self.members.insert(self.store.member.clone(), true);
+        } else {
+            self.members.remove(&self.store.member);
+        }
+        let owners = layout::owners(&module, &topic);
+        let Some(owners) = children(&self.store, &owners, &mut self.owners_changed).await? else {
+            return Ok(None);
+        };
+        self.read_owners(&owners).await?;
+        let subscribed = self.members.iter().filter(|(_id, subscribes)| **subscribes);
+        let members = subscribed.map(|(id, _subscribes)| id.clone()).collect();
+        Ok(Some(Seen {
+            members,
+            owners: self.owners.clone(),
+        }))
+    }
+
+    /// Deletes our `ids` znode, whatever the outcome: the next look, or the end of the session, repeats it.
+    pub(super) async fn deregister(&mut self) {
+        match self
+            .store
+            .session
+            .delete(&layout::id(&self.store.module, &self.store.member))
+            .await
+        {
+            Ok(()) | Err(Error::NoNode | Error::Expired) => {}
+            Err(error) => {
+                tracing::warn!(module = self.store.module, %error, "ids znode could not be deleted");
+            }
+        }
+    }
+
+    async fn register(&mut self, present: bool, ids: &[String]) -> Result<(), Error> {
+        let Store {
+            session,
+            module,
+            topic,
+            member,
+            ..
+        } = &self.store;
+        let registered = ids.contains(member);
+        if present && !registered {
+            let data = member::registration(topic, SystemTime::now());
+            match session
+                .create(&layout::id(module, member), &data, Lifetime::Ephemeral)
+                .await
+            {
+                Ok(_stat) => tracing::info!(module, %topic, member, "registered"),
+                Err(Error::NodeExists) => {}
+                Err(error) => return Err(error),
+            }
+        } else if !present && registered {
+            self.deregister().await;
+        }
+        Ok(())
+    }
+
+    async fn read_members(&mut self, ids: Vec<String>) -> Result<(), Error> {
+        let ids: BTreeSet<String> = ids.into_iter().collect();
+        self.members.retain(|id, _subscribes| ids.contains(id));
+        let new: Vec<String> = ids
+            .into_iter()
+            .filter(|id| !self.members.contains_key(id))
+            .collect();
+        let paths: Vec<String> = new.iter().map(|id| layout::id(&self.store.module, id)).collect();
+        let nodes = self.store.session.get_many(&paths).await?;
+        for (id, node) in new.into_iter().zip(nodes) {
+            let Some(Node { data, .. }) = node else { continue };
+            let subscribes = member::subscribes(&data, &self.store.topic).unwrap_or_else(|error| {
+                tracing::warn!(module = self.store.module, member = id, %error, "ids znode is malformed; not counted");
+                false
+            });
+            self.members.insert(id, subscribes);
+        }
+        Ok(())
+    }
+
+    async fn read_owners(&mut self, children: &[String]) -> Result<(), Error> {
+        let owned: BTreeSet<PartitionId> = children
+            .iter()
+            .filter_map(|name| layout::partition_of(name))
+            .collect();
+        self.owners
+            .retain(|partition, _session| owned.contains(partition));
+        let new: Vec<PartitionId> = owned
+            .into_iter()
+            .filter(|partition| !self.owners.contains_key(partition))
+            .collect();
+        let topic = self.store.topic.as_str();
+        let path = |partition: &PartitionId| layout::owner(&self.store.module, topic, *partition);
+        let nodes = self
+            .store
+            .session
+            .get_many(&new.iter().map(path).collect::<Vec<_>>())
+            .await?;
+        for (partition, node) in new.into_iter().zip(nodes) {
+            if let Some(Node { stat, .. }) = node {
+                self.owners.insert(partition, stat.ephemeral_owner);
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn children(
+    store: &Store,
+    path: &str,
+    changed: &mut Option<BoxFuture<'static, ()>>,
+) -> Result<Option<Vec<String>>, Error> {
+    if changed.is_some() {
+        return store.session.children(path).await;
+    }
+    let Some((children, watch)) = store.session.watch_children(path).await? else {
+        return Ok(None);
+    };
+    *changed = Some(Box::pin(Watch::changed(watch)));
+    Ok(Some(children))
+}
+
+async fn fired(watch: &mut Option<BoxFuture<'static, ()>>) {
+    match watch {
+        Some(watch) => watch.await,
+        None => std::future::pending().await,
+    }
+}

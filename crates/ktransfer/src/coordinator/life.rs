@@ -1,0 +1,376 @@
+//! One session of a module's coordination: the claims, the requests on their way, and when to look again.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use kcommon::kafka::PartitionId;
+use kcommon::zookeeper::layout;
+use tokio::time::Instant;
+
+use super::first_start::{PrepareError, prepare};
+use super::group::{Group, Look, Seen};
+use super::meters::Meters;
+use super::store::Store;
+use super::unowned::Unowned;
+use super::{InitialOffset, chain};
+use crate::assignment::{Assignment, Order};
+use crate::claims::{Claimed, Claims, Committed, Step, Stored, View};
+use crate::watermarks::WatermarkError;
+
+/// The least time between two looks at the group.
+const LOOK_SPACING: Duration = Duration::from_millis(100);
+
+/// Everything is read again so often, whatever the watches say.
+const FULL_LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// The wait after a look or a claim that failed.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// How often the topic is asked for once the module runs, and while it cannot yet.
+const TOPIC_EVERY: Duration = Duration::from_secs(5);
+const TOPIC_RETRY: Duration = Duration::from_secs(1);
+
+/// A request on its way, which ends with its answer.
+pub(super) type Job = BoxFuture<'static, Answer>;
+
+/// The answers to our requests.
+pub(super) enum Answer {
+    Claimed(PartitionId, Claimed),
+    Committed(Assignment, Committed),
+    Released(PartitionId),
+    Looked(PartitionId, u64, Option<Stored>),
+    Topic(Result<Option<Vec<PartitionId>>, WatermarkError>),
+    Prepared(Result<(), PrepareError>),
+}
+
+/// How a module is, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Health {
+    /// On its way, at this step.
+    Starting(&'static str),
+    /// It delivers its share.
+    Well,
+    /// Something is wrong, and what to do.
+    Problem(String),
+}
+
+/// How far the module has come towards running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// Its topic, or the start of it, is not known yet.
+    Waiting,
+    /// Its znodes are being made.
+    Preparing,
+    /// It can claim.
+    Ready,
+}
+
+pub(super) struct Life {
+    pub(super) store: Store,
+    pub(super) group: Group,
+    pub(super) claims: Claims,
+    pub(super) jobs: FuturesUnordered<Job>,
+    initial: InitialOffset,
+    /// Never shrinks: a topic that the brokers do not know for a moment has not lost its partitions.
+    partitions: BTreeSet<PartitionId>,
+    progress: Progress,
+    /// Why the module cannot run, or cannot see what it should.
+    problem: Option<String>,
+    /// Since when the brokers have not answered.
+    unanswered: Option<Instant>,
+    unowned: Unowned,
+    last_look: Instant,
+    next_look: Instant,
+    next_full_look: Instant,
+    /// `None` while the brokers are being asked.
+    next_topic: Option<Instant>,
+}
+
+impl Life {
+    pub(super) fn new(store: Store, claims: Claims, initial: InitialOffset) -> Self {
+        let now = Instant::now();
+        Self {
+            group: Group::new(store.clone()),
+            store,
+            claims,
+            jobs: FuturesUnordered::new(),
+            initial,
+            partitions: BTreeSet::new(),
+            progress: Progress::Waiting,
+            problem: None,
+            unanswered: None,
+            unowned: Unowned::default(),
+            last_look: now,
+            next_look: now,
+            next_full_look: now,
+            next_topic: Some(now),
+        }
+    }
+
+    /// Sends the requests among `steps` and puts the orders into `outbox`.
+    pub(super) fn perform(&mut self, steps: Vec<Step>, outbox: &mut VecDeque<Order>, meters: &Meters) {
+        for step in steps {
+            let store = self.store.clone();
+            let job: Job = match step {
+                Step::Tell(order) => {
+                    if matches!(order, Order::Lost { .. }) {
+                        meters.lost.increment(1);
+                    }
+                    outbox.push_back(order);
+                    continue;
+                }
+                Step::Claim(partition) => {
+                    async move { Answer::Claimed(partition, store.claim(partition).await) }.boxed()
+                }
+                Step::Commit {
+                    assignment,
+                    version,
+                    position,
+                } => async move {
+                    Answer::Committed(
+                        assignment,
+                        store.commit(assignment.partition, version, position).await,
+                    )
+                }
+                .boxed(),
+                Step::Release { partition, stored } => async move {
+                    store.release(partition, stored).await;
+                    Answer::Released(partition)
+                }
+                .boxed(),
+                Step::Sweep(partition) => async move {
+                    store.sweep(partition).await;
+                    Answer::Released(partition)
+                }
+                .boxed(),
+                Step::Look {
+                    partition,
+                    look,
+                    known,
+                } => {
+                    async move { Answer::Looked(partition, look, store.look(partition, known).await) }.boxed()
+                }
+            };
+            self.jobs.push(job);
+        }
+    }
+
+    /// Takes an answer in; what follows from it.
+    pub(super) fn answered(&mut self, answer: Answer, meters: &Meters) -> Vec<Step> {
+        let now = Instant::now();
+        match answer {
+            Answer::Claimed(partition, claimed) => {
+                self.group.forget(partition);
+                if claimed == Claimed::NotOurs {
+                    self.next_look = self.next_look.min(now + RETRY);
+                }
+                self.claims.claimed(partition, claimed, now)
+            }
+            Answer::Committed(assignment, committed) => {
+                meters.committed(&self.store.module, assignment.partition, &committed);
+                self.claims.committed(assignment, committed, now)
+            }
+            Answer::Released(partition) => {
+                self.group.forget(partition);
+                self.claims.released(partition);
+                self.look_soon();
+                Vec::new()
+            }
+            Answer::Looked(partition, look, found) => self.claims.looked(partition, look, found, now),
+            Answer::Topic(answer) => {
+                self.topic(answer, now);
+                Vec::new()
+            }
+            Answer::Prepared(outcome) => {
+                self.prepared(outcome);
+                Vec::new()
+            }
+        }
+    }
+
+    /// Something may have changed: look again, but not more often than allowed.
+    pub(super) fn look_soon(&mut self) {
+        self.next_look = self.next_look.min(self.last_look + LOOK_SPACING);
+    }
+
+    /// When [`Life::tick`] has something to do.
+    pub(super) fn wake(&self) -> Instant {
+        let look = (self.progress == Progress::Ready).then(|| {
+            let release = self.claims.next_release(self.partitions.len());
+            let next = self.next_look.min(self.next_full_look);
+            // A release that was due at the last look waits for its drain, not for another look.
+            release
+                .filter(|at| *at > self.last_look)
+                .map_or(next, |at| next.min(at))
+        });
+        let times = [look, self.next_topic];
+        times
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or_else(|| Instant::now() + FULL_LOOK_EVERY)
+    }
+
+    /// Does what is due: asks for the topic, looks at the group. `present` says whether we want to be a member.
+    pub(super) async fn tick(&mut self, present: bool, meters: &Meters) -> Vec<Step> {
+        let now = Instant::now();
+        if self.next_topic.is_some_and(|at| at <= now) {
+            self.next_topic = None;
+            let store = self.store.clone();
+            let asking =
+                async move { Answer::Topic(store.watermarks.partitions(&store.session, &store.topic).await) };
+            self.jobs.push(asking.boxed());
+        }
+        if self.progress != Progress::Ready {
+            return Vec::new();
+        }
+        let full = self.next_full_look <= now;
+        self.last_look = now;
+        self.next_look = now + FULL_LOOK_EVERY;
+        if full {
+            self.next_full_look = now + FULL_LOOK_EVERY;
+        }
+        match self.group.look(Look { present, full }).await {
+            Ok(Some(seen)) => self.seen(seen, meters),
+            Ok(None) => {
+                tracing::warn!(
+                    module = self.store.module,
+                    "the module's znodes were deleted; making them again"
+                );
+                self.progress = Progress::Waiting;
+                self.next_topic = Some(now);
+                Vec::new()
+            }
+            Err(error) => {
+                tracing::debug!(module = self.store.module, %error, "the group could not be read");
+                self.next_look = now + RETRY;
+                self.next_full_look = now + RETRY;
+                Vec::new()
+            }
+        }
+    }
+
+    /// How long the brokers have not answered.
+    pub(super) fn unanswered(&self) -> Option<Instant> {
+        self.unanswered
+    }
+
+    /// Whether the module runs as it should.
+    pub(super) fn health(&self) -> Health {
+        if let Some(problem) = &self.problem {
+            return Health::Problem(problem.clone());
+        }
+        match self.progress {
+            Progress::Waiting => return Health::Starting("asking the brokers for the topic"),
+            Progress::Preparing => return Health::Starting("making the module's znodes"),
+            Progress::Ready => {}
+        }
+        let mut stopped = self.claims.stopped();
+        let Some((partition, error)) = stopped.next() else {
+            return Health::Well;
+        };
+        let more = match stopped.count() {
+            0 => String::new(),
+            more => format!(" (and {more} more partitions)"),
+        };
+        let znode = layout::offset(&self.store.module, self.store.topic.as_str(), partition);
+        Health::Problem(format!(
+            "partition {partition} is not delivered{more}: its offset znode {znode} is {error}; write the next \
+             offset to deliver into it"
+        ))
+    }
+
+    fn seen(&mut self, seen: Seen, meters: &Meters) -> Vec<Step> {
+        let now = Instant::now();
+        let view = View {
+            session: self.store.session.id().0,
+            partitions: self.partitions.clone(),
+            members: seen.members,
+            owners: seen.owners,
+        };
+        let steps = self.claims.seen(&view, now);
+        let unowned = view
+            .partitions
+            .iter()
+            .filter(|partition| !view.owners.contains_key(partition));
+        let overdue = self.unowned.note(&unowned.copied().collect::<Vec<_>>(), now);
+        if let Some(first) = overdue.first() {
+            tracing::error!(
+                module = self.store.module,
+                topic = %self.store.topic,
+                count = overdue.len(),
+                %first,
+                members = view.members.len(),
+                "partitions have had no owner for 5 s: nobody delivers them"
+            );
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a gauge of a few thousand partitions")]
+        let gauge = |count: usize| count as f64;
+        meters.unowned.set(gauge(self.unowned.overdue()));
+        meters.held.set(gauge(self.claims.len()));
+        meters.stopped.set(gauge(self.claims.stopped().count()));
+        steps
+    }
+
+    fn topic(&mut self, answer: Result<Option<Vec<PartitionId>>, WatermarkError>, now: Instant) {
+        let topic = &self.store.topic;
+        match answer {
+            Ok(Some(partitions)) => {
+                self.unanswered = None;
+                let known = self.partitions.len();
+                self.partitions.extend(partitions);
+                if self.partitions.len() > known && self.progress == Progress::Ready {
+                    tracing::info!(module = self.store.module, %topic, from = known, to = self.partitions.len(),
+                        "the topic has grown");
+                    self.look_soon();
+                }
+                if self.progress == Progress::Waiting && !self.partitions.is_empty() {
+                    self.prepare();
+                } else if self.progress == Progress::Ready {
+                    self.problem = None;
+                }
+            }
+            Ok(None) => {
+                self.unanswered = None;
+                self.problem = Some(format!(
+                    "the brokers know no topic {topic}; waiting until it is created"
+                ));
+            }
+            Err(error) => {
+                self.unanswered.get_or_insert(now);
+                self.problem = Some(format!("topic {topic}: {}", chain(&error)));
+            }
+        }
+        let wait = if self.progress == Progress::Ready {
+            TOPIC_EVERY
+        } else {
+            TOPIC_RETRY
+        };
+        self.next_topic = Some(now + wait);
+    }
+
+    fn prepare(&mut self) {
+        self.progress = Progress::Preparing;
+        let (store, initial) = (self.store.clone(), self.initial);
+        let partitions: Vec<PartitionId> = self.partitions.iter().copied().collect();
+        self.jobs
+            .push(async move { Answer::Prepared(prepare(&store, &partitions, initial).await) }.boxed());
+    }
+
+    fn prepared(&mut self, outcome: Result<(), PrepareError>) {
+        match outcome {
+            Ok(()) => {
+                self.progress = Progress::Ready;
+                self.problem = None;
+                self.next_full_look = Instant::now();
+            }
+            Err(error) => {
+                self.progress = Progress::Waiting;
+                self.problem = Some(chain(&error));
+            }
+        }
+    }
+}
