@@ -134,23 +134,27 @@ fn read(path: &Path) -> Result<String, Problem> {
     })
 }
 
-/// The file beside `path` whose name is nearest, if one is near enough to be meant.
+/// The file beside `path` with the same extension whose name is nearest, if one is near enough to be meant.
 fn nearest_file(path: &Path) -> Option<PathBuf> {
     let directory = path.parent()?;
-    let written = path.file_name()?.to_str()?;
+    let written = path.file_stem()?.to_str()?;
     let directory = if directory.as_os_str().is_empty() {
         Path::new(".")
     } else {
         directory
     };
-    let entries = directory.read_dir().ok()?;
-    let names: Vec<String> = entries
+    let entries = directory.read_dir().ok()?.take(10_000);
+    let others: Vec<PathBuf> = entries
         .filter_map(Result::ok)
-        .take(10_000)
-        .filter_map(|entry| entry.file_name().into_string().ok())
+        .map(|entry| PathBuf::from(entry.file_name()))
+        .filter(|other| other.extension() == path.extension())
         .collect();
-    let name = check::nearest(written, names.iter().map(String::as_str))?;
-    Some(path.with_file_name(name))
+    let stems = others.iter().filter_map(|other| other.file_stem()?.to_str());
+    let stem = check::nearest(written, stems)?;
+    let nearest = others
+        .iter()
+        .find(|other| other.file_stem().is_some_and(|other| other == stem))?;
+    Some(path.with_file_name(nearest))
 }
 
 #[cfg(test)]

@@ -156,3 +156,6 @@ fn is_module_name(name: &str) -> bool {
 fn load_module(path: &Path, name: &str) -> Result<Module, Invalid> {
     Module::from_document(name, &config::load(path, &MODULE_SCHEMA)?)
 }
+
+#[cfg(test)]
+mod tests;

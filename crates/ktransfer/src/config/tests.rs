@@ -1,0 +1,421 @@
+//! The files as a user writes them: the original's examples, the files in `conf/`, and each wrong value.
+
+use std::fs;
+use std::num::NonZeroUsize;
+
+use kcommon::admin::Listen;
+use tempfile::TempDir;
+
+use super::*;
+use crate::methods::MethodCheck;
+use crate::retry::RetryPolicy;
+use crate::uri::UriTemplate;
+use crate::verdict::SuccessStatus;
+
+/// The original's example, all keys and values as they are.
+const SEED_MAIN: &str = "
+log_dir: ./log
+log_level: 4
+zk_chroot: /mq/test_cluster
+zk_timeout_ms: 3000
+zk_hosts:
+ - 10.1.1.1:2181
+ - 10.1.1.2:2181
+ - 10.1.1.3:2181
+ - 10.1.1.4:2181
+ - 10.1.1.5:2181
+module_conf_dir: ./conf/modules
+module_enabled:
+ - test_mdoule_1
+ - test_module_2
+";
+
+/// The original's example, all keys and values as they are.
+const SEED_MODULE: &str = "
+topic: test_topic
+methods:
+ - TestUserName
+ - TestReply
+protocol:
+ name: http
+ uri: /XXX/{#TOPIC}?key={#KEY}&transid={#TRANSID}&format=msgpack
+ headers:
+  - Host: www.myhug.cn
+ read_timeout_ms: 0    # none
+ write_timeout_ms: 100
+ conn_timeout_ms: 100
+worker_num: 100
+window_size: 200
+max_retry_times: -1
+fail_retry_interval_ms: 200
+backend_servers:
+ - 10.1.2.1:80
+ - 10.1.2.2:80
+ - 10.1.2.3:80
+ - 10.1.2.4:80
+";
+
+fn conf(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../conf")
+        .join(name)
+}
+
+fn module(text: &str) -> Result<Module, Invalid> {
+    parse_module(Path::new("m.yaml"), "m", text)
+}
+
+/// A directory with a main file of these modules, and files for some of them.
+fn directory(enabled: &str, files: &[(&str, &str)]) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let main = SEED_MAIN.split("module_conf_dir").next().unwrap();
+    let main = format!(
+        "{main}module_conf_dir: {}\nmodule_enabled: {enabled}\n",
+        directory.path().display()
+    );
+    fs::write(directory.path().join("ktransfer.yaml"), main).unwrap();
+    for (name, text) in files {
+        fs::write(directory.path().join(name), text).unwrap();
+    }
+    directory
+}
+
+fn load_from(directory: &TempDir) -> Result<Main, Invalid> {
+    load(&directory.path().join("ktransfer.yaml"))
+}
+
+#[test]
+fn the_originals_main_file_is_read() {
+    let document: Document<MainFile> =
+        config::parse(Path::new("ktransfer.yaml"), SEED_MAIN, &MAIN_SCHEMA).unwrap();
+    let file = document.file;
+    assert_eq!(file.zk_hosts.len(), 5);
+    assert_eq!(file.zk_hosts[0].to_string(), "10.1.1.1:2181");
+    assert_eq!(
+        (file.zk_chroot.as_str(), file.zk_timeout_ms),
+        ("/mq/test_cluster", 3000)
+    );
+    assert_eq!(file.module_enabled, ["test_mdoule_1", "test_module_2"]);
+    assert!(file.broker_hosts.is_none() && file.admin.is_none());
+}
+
+#[test]
+fn the_originals_module_file_is_read() {
+    let module = module(SEED_MODULE).unwrap();
+    assert_eq!((module.name.as_str(), module.topic.as_str()), ("m", "test_topic"));
+    let filter = module.methods.unwrap();
+    assert_eq!(
+        filter.check(b"\x81\xa6method\xa9TestReply"),
+        MethodCheck::Matched("TestReply")
+    );
+    let uri = "/XXX/{#TOPIC}?key={#KEY}&transid={#TRANSID}&format=msgpack";
+    assert_eq!(module.uri, UriTemplate::parse(uri).unwrap());
+    assert_eq!(module.host.unwrap(), "www.myhug.cn");
+    assert!(module.headers.is_empty());
+    let limit = Some(Duration::from_millis(100));
+    assert_eq!(
+        (module.read_timeout, module.write_timeout, module.connect_timeout),
+        (None, limit, limit)
+    );
+    assert_eq!((module.worker_num.get(), module.window_size.get()), (100, 200));
+    assert_eq!(module.retry, RetryPolicy::new(None, Duration::from_millis(200)));
+    assert_eq!(module.backend_servers.len(), 4);
+}
+
+#[test]
+fn what_a_module_file_leaves_out_has_its_default() {
+    let module = module(SEED_MODULE).unwrap();
+    assert!(module.order_by_key);
+    assert_eq!(module.on_undecodable, OnUndecodable::Skip);
+    assert_eq!(module.initial_offset, InitialOffset::Earliest);
+    assert_eq!(module.max_uncommitted, NonZeroUsize::new(100_000).unwrap());
+    assert_eq!(module.max_response_bytes, 1024 * 1024);
+    assert_eq!(module.commit_interval, Duration::from_secs(10));
+    assert_eq!(module.drain_timeout, Duration::from_secs(10));
+    assert_eq!(module.success_status, SuccessStatus::parse(["200-299"]).unwrap());
+}
+
+#[test]
+fn every_key_of_the_original_is_known() {
+    let more = "serialize_by_key: no\nexpected_processing_time_ms: 50\nzk_offset_update_interval_sec: 1\n\
+                waiting_queue_size: 0\n";
+    let module = module(&format!("{SEED_MODULE}{more}")).unwrap();
+    assert!(!module.order_by_key);
+    assert_eq!(module.commit_interval, Duration::from_secs(1));
+    let main = format!("{SEED_MAIN}zk_fail_retry_interval_ms: 1000\nbroker_hosts: [a:9092]\n");
+    let document: Document<MainFile> = config::parse(Path::new("k.yaml"), &main, &MAIN_SCHEMA).unwrap();
+    assert_eq!(document.file.broker_hosts.unwrap().len(), 1);
+}
+
+#[test]
+fn every_key_that_the_original_requires_is_required() {
+    for key in [
+        "log_dir",
+        "log_level",
+        "zk_hosts",
+        "module_conf_dir",
+        "module_enabled",
+    ] {
+        let text = SEED_MAIN.replace(&format!("{key}:"), &format!("x_{key}:"));
+        let read = config::parse::<MainFile>(Path::new("k.yaml"), &text, &MAIN_SCHEMA);
+        let message = read.unwrap_err().to_string();
+        assert!(message.contains(&format!("{key}: is missing")), "{message}");
+    }
+    for key in [
+        "topic",
+        "protocol",
+        "name",
+        "uri",
+        "read_timeout_ms",
+        "write_timeout_ms",
+        "conn_timeout_ms",
+        "worker_num",
+        "window_size",
+        "max_retry_times",
+        "fail_retry_interval_ms",
+        "backend_servers",
+    ] {
+        let text = SEED_MODULE.replace(&format!("{key}:"), &format!("x_{key}:"));
+        let message = module(&text).unwrap_err().to_string();
+        assert!(message.contains(&format!("{key}: is missing")), "{message}");
+    }
+}
+
+/// A key of the example with a wrong value, and what the message must hold.
+const WRONG: &[(&str, &str, &str)] = &[
+    (
+        "topic: test_topic",
+        "topic: a b",
+        "m.yaml:2:1: topic: the topic name has an illegal character at byte 1",
+    ),
+    (" - TestUserName\n - TestReply", " []", "methods: "),
+    (
+        "name: http",
+        "name: https",
+        "protocol.name: is \"https\"; allowed: http",
+    ),
+    ("uri: /XXX", "uri: XXX", "protocol.uri: must start with"),
+    (
+        "{#KEY}",
+        "{#KAY}",
+        "m.yaml:8:2: protocol.uri: has the unknown placeholder \"{#KAY}\"; allowed: {#TOPIC}",
+    ),
+    (
+        "Host: www.myhug.cn",
+        "a b: x",
+        "m.yaml:10:5: protocol.headers.0: \"a b\" with its value is no HTTP header",
+    ),
+    ("Host: www.myhug.cn", "\"A\": \"x\\r\\ny\"", "is no HTTP header"),
+    (
+        "Host: www.myhug.cn",
+        "Content-Length: 5",
+        "content-length follows from the record",
+    ),
+    ("Host: www.myhug.cn", "Host: ''", "host is empty"),
+    (
+        "Host: www.myhug.cn",
+        "Host: a\n  - host: b",
+        "protocol.headers.1: host is given twice",
+    ),
+    (
+        "read_timeout_ms: 0",
+        "read_timeout_ms: -1",
+        "protocol.read_timeout_ms: is -1; allowed: a whole number from 0",
+    ),
+    (
+        "read_timeout_ms: 0",
+        "success_status: [2xx]\n read_timeout_ms: 0",
+        "protocol.success_status.0: \"2xx\" is neither",
+    ),
+    (
+        "worker_num: 100",
+        "worker_num: 0",
+        "worker_num: is 0; allowed: a whole number from 1 to 10000",
+    ),
+    (
+        "window_size: 200",
+        "window_size: -1",
+        "window_size: is -1; allowed: a whole number from 1 to 1000000",
+    ),
+    (
+        "max_retry_times: -1",
+        "max_retry_times: -2",
+        "max_retry_times: is -2; allowed: a whole number from -1",
+    ),
+    (
+        "fail_retry_interval_ms: 200",
+        "fail_retry_interval_ms: soon",
+        "fail_retry_interval_ms: is the text \"soon\"",
+    ),
+    (
+        "10.1.2.3:80",
+        "10.1.2.3",
+        "backend_servers: entry 3 is \"10.1.2.3\", which has no port",
+    ),
+    (
+        "10.1.2.3:80",
+        "http://a:80",
+        "backend_servers: entry 3 is \"http://a:80\", which has no legal host",
+    ),
+    (
+        "worker_num:",
+        "drain_timeout_ms: 30001\nworker_num:",
+        "drain_timeout_ms: is 30001; allowed: a whole number from 0",
+    ),
+    (
+        "worker_num:",
+        "max_uncommitted: 0\nworker_num:",
+        "max_uncommitted: is 0; allowed",
+    ),
+    (
+        "worker_num:",
+        "initial_offset: newest\nworker_num:",
+        "initial_offset: is \"newest\"; allowed: earliest, latest",
+    ),
+    (
+        "worker_num:",
+        "on_undecodable: drop\nworker_num:",
+        "on_undecodable: is \"drop\"; allowed: skip, push, stop",
+    ),
+];
+
+#[test]
+fn each_wrong_value_of_a_module_is_one_problem_that_says_what_is_allowed() {
+    for (right, wrong, expected) in WRONG {
+        assert!(SEED_MODULE.contains(right), "{right}");
+        let invalid = module(&SEED_MODULE.replacen(right, wrong, 1)).unwrap_err();
+        assert_eq!(invalid.problems().len(), 1, "{invalid}");
+        assert!(
+            invalid.to_string().contains(expected),
+            "{invalid} does not hold {expected:?}"
+        );
+    }
+}
+
+#[test]
+fn problems_that_the_table_cannot_say_come_together_too() {
+    let text = SEED_MODULE
+        .replace("topic: test_topic", "topic: ..")
+        .replace("uri: /XXX", "uri: XXX");
+    let text = text.replace("Host: www.myhug.cn", "'': x");
+    assert_eq!(module(&text).unwrap_err().problems().len(), 3);
+}
+
+#[test]
+fn one_broken_module_leaves_the_others_and_names_the_file_that_was_meant() {
+    let broken = SEED_MODULE.replace("worker_num: 100", "worker_num: 0");
+    let files = [("good.yaml", SEED_MODULE), ("broken.yaml", broken.as_str())];
+    let directory = directory("[godo, good, broken, good, ../good, good.yaml]", &files);
+    let main = load_from(&directory).unwrap();
+    let valid: Vec<bool> = main.modules.iter().map(|entry| entry.module.is_ok()).collect();
+    assert_eq!(valid, [false, true, false, false, false, false]);
+    let messages: Vec<String> = main.base.tolerated.iter().map(ToString::to_string).collect();
+    let expected = [
+        "the nearest existing file is",
+        "worker_num: is 0",
+        "module_enabled.3: is listed twice",
+        "module_enabled.4: is no module name",
+        "module_enabled.5: is no module name",
+    ];
+    assert_eq!(messages.len(), expected.len(), "{messages:#?}");
+    for (message, expected) in messages.iter().zip(expected) {
+        assert!(message.contains(expected), "{message}");
+    }
+    assert!(messages[0].contains("good.yaml"), "{}", messages[0]);
+}
+
+#[test]
+fn a_module_file_that_is_repaired_is_read_again_and_a_double_entry_never_starts() {
+    let directory = directory("[a, b, b]", &[("b.yaml", SEED_MODULE)]);
+    let main = load_from(&directory).unwrap();
+    let [a, b, double] = &main.modules[..] else {
+        panic!("three entries")
+    };
+    assert!(a.reload().is_err());
+    fs::write(a.path().unwrap(), SEED_MODULE).unwrap();
+    assert_eq!(a.reload().unwrap().name, "a");
+    assert_eq!(b.reload(), b.module.clone());
+    assert!(double.path().is_none() && double.reload().is_err());
+}
+
+#[test]
+fn without_a_single_valid_module_every_problem_is_reported() {
+    let broken = SEED_MODULE
+        .replace("worker_num: 100", "worker_num: 0")
+        .replace("window_size: 200", "window_size: 0");
+    let directory = directory("[a, b]", &[("b.yaml", &broken)]);
+    let invalid = load_from(&directory).unwrap_err();
+    assert_eq!(invalid.problems().len(), 3, "{invalid}");
+}
+
+#[test]
+fn a_wrong_main_file_is_an_error_whatever_its_modules() {
+    let directory = directory("[a]\nzk_chrot: /x", &[("a.yaml", SEED_MODULE)]);
+    let invalid = load_from(&directory).unwrap_err();
+    assert!(
+        invalid
+            .to_string()
+            .contains("zk_chrot: is not a key that is known here; did you mean zk_chroot?")
+    );
+}
+
+#[test]
+fn the_documented_main_file_holds_the_defaults() {
+    let text = fs::read_to_string(conf("ktransfer.yaml")).unwrap();
+    let read = |text: &str| {
+        let document: Document<MainFile> = config::parse(Path::new("k.yaml"), text, &MAIN_SCHEMA).unwrap();
+        format!("{:?}", document.file)
+    };
+    let least = "{log_dir: ./log, log_level: 4, zk_hosts: [127.0.0.1], zk_chroot: /mq/test_cluster, zk_timeout_ms: 3000,\n \
+                 module_conf_dir: ./conf/modules, module_enabled: [test_module_1, test_module_2]}";
+    assert_eq!(read(&text), read(least));
+}
+
+#[test]
+fn the_documented_module_file_holds_the_defaults_and_every_key() {
+    let text = fs::read_to_string(conf("modules/test_module_1.yaml")).unwrap();
+    let least = SEED_MODULE.replace("www.myhug.cn", "www.example.com");
+    let servers = least.find("backend_servers").unwrap();
+    let least = format!(
+        "{}backend_servers: [127.0.0.1:5081, 127.0.0.1:5082]\n",
+        &least[..servers]
+    );
+    assert_eq!(module(&text).unwrap(), module(&least).unwrap());
+    for (section, keys) in MODULE_SCHEMA.groups {
+        for key in *keys {
+            let indent = if section.is_empty() { "" } else { "  " };
+            assert!(
+                text.contains(&format!("\n{indent}{}:", key.path)),
+                "{section}.{}",
+                key.path
+            );
+        }
+    }
+}
+
+#[test]
+fn the_documented_files_name_every_key_of_the_main_file() {
+    let text = fs::read_to_string(conf("ktransfer.yaml")).unwrap();
+    for (_, keys) in MAIN_SCHEMA.groups {
+        for key in *keys {
+            let name = key.path.rsplit('.').next().unwrap();
+            assert!(text.contains(&format!("{name}:")), "{}", key.path);
+        }
+    }
+}
+
+#[test]
+fn the_documented_files_work_together() {
+    let text = fs::read_to_string(conf("ktransfer.yaml")).unwrap();
+    let modules = conf("modules");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ktransfer.yaml");
+    fs::write(&path, text.replace("./conf/modules", modules.to_str().unwrap())).unwrap();
+    let main = load(&path).unwrap();
+    assert!(main.base.tolerated.is_empty());
+    assert_eq!(main.base.admin, Listen::Default);
+    assert_eq!(main.modules.len(), 2);
+    assert_eq!(main.zookeeper.hosts, ["127.0.0.1:2181"]);
+    assert_eq!(main.zookeeper.session_timeout, Duration::from_secs(3));
+    assert_eq!(main.body_budget_bytes, 128 * 1024 * 1024);
+}
