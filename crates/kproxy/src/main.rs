@@ -1,2 +1,16 @@
-//! kproxy
-fn main() {}
+//! The binary `kproxy`.
+
+use std::process::ExitCode;
+
+use kcommon::daemon::Daemon;
+
+const DAEMON: Daemon = Daemon {
+    name: "kproxy",
+    version: env!("CARGO_PKG_VERSION"),
+    about: "POST /commit puts the body into Kafka",
+    admin_port: 5031,
+};
+
+fn main() -> ExitCode {
+    kcommon::daemon::run(&DAEMON, kproxy::config::load, kproxy::run)
+}

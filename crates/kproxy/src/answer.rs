@@ -1,0 +1,137 @@
+//! Renders answers. Pure.
+//!
+//! The answer to a stored record is written by hand: it is the only one on the hot path, and a topic's name needs no
+//! escaping.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Response;
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use serde_json::json;
+
+use crate::failure::Failure;
+use crate::producer::Stored;
+
+/// A whole answer in memory.
+pub(crate) type Answer = Response<Full<Bytes>>;
+
+/// 200: the record is stored, or, with `acks=0`, handed over.
+#[must_use]
+pub(crate) fn stored(topic: &str, stored: Stored) -> Answer {
+    let mut text = String::with_capacity(topic.len() + 96);
+    text.push_str("{\"topic\":\"");
+    text.push_str(topic);
+    text.push_str("\",\"partition\":");
+    push(&mut text, Some(stored.partition.into()));
+    text.push_str(",\"offset\":");
+    push(&mut text, stored.offset);
+    text.push_str(",\"timestamp\":");
+    push(&mut text, stored.timestamp);
+    text.push('}');
+    json(text)
+}
+
+/// Any other status: what happened, and whether the record may be stored. `close` ends the connection after it.
+#[must_use]
+pub(crate) fn failed(failure: &Failure, close: bool) -> Answer {
+    let told = failure.told();
+    let body = json!({
+        "error": {
+            "code": told.code,
+            "message": failure.to_string(),
+            "outcome": told.outcome.as_str(),
+        }
+    });
+    let mut answer = json(body.to_string());
+    *answer.status_mut() = told.status;
+    let headers = answer.headers_mut();
+    if let Some(seconds) = told.retry_after {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if *failure == Failure::Method {
+        headers.insert(ALLOW, HeaderValue::from_static("POST"));
+    }
+    if close {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
+}
+
+/// Tells the client that the connection ends with this answer.
+pub(crate) fn close(answer: &mut Answer) {
+    let headers = answer.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+}
+
+fn json(text: String) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(text)));
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+}
+
+fn push(text: &mut String, number: Option<i64>) {
+    match number {
+        Some(number) => write!(text, "{number}").expect("a String takes every text"),
+        None => text.push_str("null"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    async fn text(answer: Answer) -> String {
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_stored_record_is_told_with_its_place() {
+        let place = Stored {
+            partition: 3,
+            offset: Some(i64::MAX),
+            timestamp: Some(1_700_000_000_000),
+        };
+        let answer = stored("a.B_c-9", place);
+        assert_eq!(answer.status(), 200);
+        assert_eq!(
+            text(answer).await,
+            r#"{"topic":"a.B_c-9","partition":3,"offset":9223372036854775807,"timestamp":1700000000000}"#
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_not_known_is_null() {
+        let place = Stored {
+            partition: 0,
+            offset: None,
+            timestamp: None,
+        };
+        assert_eq!(
+            text(stored("t", place)).await,
+            r#"{"topic":"t","partition":0,"offset":null,"timestamp":null}"#
+        );
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_told_with_code_message_and_outcome() {
+        let answer = failed(&Failure::BrokersAway, true);
+        assert_eq!(answer.status(), 503);
+        assert_eq!(answer.headers()[RETRY_AFTER], "1");
+        assert_eq!(answer.headers()[CONNECTION], "close");
+        let told: serde_json::Value = serde_json::from_str(&text(answer).await).unwrap();
+        assert_eq!(told["error"]["code"], "brokers_away");
+        assert_eq!(told["error"]["outcome"], "not_persisted");
+        assert!(told["error"]["message"].as_str().unwrap().contains("later"));
+    }
+
+    #[test]
+    fn a_wrong_method_is_told_the_right_one() {
+        assert_eq!(failed(&Failure::Method, false).headers()[ALLOW], "POST");
+    }
+}

@@ -1,0 +1,288 @@
+//! Every way a request ends other than "stored", and what the client is told: one total map to status, code and
+//! outcome, and one from Kafka's errors.
+//!
+//! Pure. The outcome is the promise that matters: `not_persisted` is only said of a record that Kafka cannot have.
+
+use std::time::Duration;
+
+use hyper::StatusCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::admission::Full;
+use crate::request::QueryError;
+
+/// Whether Kafka may have the record of a failed request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is not in Kafka and will not appear there: sending it again doubles nothing.
+    NotPersisted,
+    /// It may be in Kafka: sending it again may double it.
+    PossiblyPersisted,
+}
+
+impl Outcome {
+    /// The word in the answer.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotPersisted => "not_persisted",
+            Self::PossiblyPersisted => "possibly_persisted",
+        }
+    }
+}
+
+/// How a request failed. The message is for the client and says what to do next.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The query breaks a rule.
+    #[error("{0}")]
+    Query(#[from] QueryError),
+    /// The body is empty.
+    #[error("the body is empty; it becomes the record's value and has to have at least one byte")]
+    EmptyBody,
+    /// The client ended or broke its request before the body was complete.
+    #[error("the body ended before it was complete; send the request again")]
+    BrokenBody,
+    /// Kafka takes no topic of this name, or no record of this form.
+    #[error("Kafka refuses the topic's name: {0}")]
+    TopicRefused(RDKafkaErrorCode),
+    /// Kafka's access list does not let kproxy write here.
+    #[error("Kafka does not allow kproxy to write to this topic; ask who runs the cluster for the right")]
+    Forbidden,
+    /// No such path.
+    #[error("there is nothing at this path; records are taken by POST /commit?topic=NAME")]
+    NoSuchPath,
+    /// The path takes POST only.
+    #[error("this path takes POST only")]
+    Method,
+    /// The topic does not exist.
+    #[error("the topic does not exist; create it, then send the record again")]
+    UnknownTopic,
+    /// The client was too slow.
+    #[error("the request did not arrive in time: {0}; send it again")]
+    Slow(Slow),
+    /// The body is larger than this proxy or Kafka takes.
+    #[error("the body is larger than {0} bytes, the most that is taken; send less (max_request_size_bytes)")]
+    BodyTooLarge(usize),
+    /// Kafka's limit for one record is below ours.
+    #[error("the record is larger than Kafka takes; send less (max.message.bytes of the topic)")]
+    RecordTooLarge,
+    /// The broker looked at the record and refused it.
+    #[error("Kafka refuses the record: {0}")]
+    RecordRefused(RDKafkaErrorCode),
+    /// Too much is in flight.
+    #[error("as much is in flight as allowed; send the record again later")]
+    Full(Full),
+    /// The producer's queue is full.
+    #[error("the queue to Kafka is full; send the record again later")]
+    QueueFull,
+    /// The producer did not take the record.
+    #[error("the producer does not take the record now ({0}); send the record again later")]
+    NotTaken(RDKafkaErrorCode),
+    /// No broker answers.
+    #[error("no Kafka broker can be reached; send the record again later")]
+    BrokersAway,
+    /// Fewer replicas are in sync than the topic demands.
+    #[error("too few replicas of the partition are in sync; send the record again later")]
+    NotEnoughReplicas,
+    /// The process is about to end.
+    #[error("this kproxy is stopping; send the record again, to another one")]
+    Stopping,
+    /// Kafka did not confirm in time, or the process stopped waiting.
+    #[error(
+        "Kafka did not confirm the record in time: it may be stored; sending it again may store it twice"
+    )]
+    Unconfirmed,
+    /// The connection broke, or the broker failed, after the record may have been sent.
+    #[error(
+        "Kafka failed while the record was on its way ({0}): it may be stored; sending it again may store it twice"
+    )]
+    Broken(RDKafkaErrorCode),
+}
+
+/// Which patience ran out while a request was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Slow {
+    /// `read_timeout_ms` without a byte.
+    #[error("no byte for {} ms (read_timeout_ms)", .0.as_millis())]
+    Silent(Duration),
+    /// `request_timeout_ms` for the whole request.
+    #[error("not complete after {} ms (request_timeout_ms)", .0.as_millis())]
+    Whole(Duration),
+    /// `min_body_rate_bytes` a second.
+    #[error("below {0} bytes per second (min_body_rate_bytes)")]
+    Rate(u64),
+}
+
+/// What the client is told besides the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// A constant word for programs; also the metric's label.
+    pub code: &'static str,
+    /// Whether Kafka may have the record.
+    pub outcome: Outcome,
+    /// Seconds for `Retry-After`.
+    pub retry_after: Option<u32>,
+}
+
+impl Failure {
+    /// The answer to this failure.
+    #[must_use]
+    pub fn told(&self) -> Told {
+        let not = |status, code| Told::new(status, code, Outcome::NotPersisted);
+        let maybe = |status, code| Told::new(status, code, Outcome::PossiblyPersisted);
+        match self {
+            Self::Query(_) => not(StatusCode::BAD_REQUEST, "bad_request"),
+            Self::EmptyBody => not(StatusCode::BAD_REQUEST, "empty_body"),
+            Self::BrokenBody => not(StatusCode::BAD_REQUEST, "broken_body"),
+            Self::TopicRefused(_) => not(StatusCode::BAD_REQUEST, "topic_refused"),
+            Self::Forbidden => not(StatusCode::FORBIDDEN, "topic_forbidden"),
+            Self::NoSuchPath => not(StatusCode::NOT_FOUND, "not_found"),
+            Self::Method => not(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::UnknownTopic => not(StatusCode::NOT_FOUND, "unknown_topic"),
+            Self::Slow(_) => not(StatusCode::REQUEST_TIMEOUT, "slow_request"),
+            Self::BodyTooLarge(_) => not(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Self::RecordTooLarge => not(StatusCode::PAYLOAD_TOO_LARGE, "record_too_large"),
+            Self::RecordRefused(_) => not(StatusCode::UNPROCESSABLE_ENTITY, "record_refused"),
+            Self::Full(Full::Requests) => not(StatusCode::SERVICE_UNAVAILABLE, "too_many_requests_in_flight"),
+            Self::Full(Full::Bytes) => not(StatusCode::SERVICE_UNAVAILABLE, "too_many_bytes_in_flight"),
+            Self::QueueFull => not(StatusCode::SERVICE_UNAVAILABLE, "queue_full"),
+            Self::NotTaken(_) => not(StatusCode::SERVICE_UNAVAILABLE, "not_taken"),
+            Self::BrokersAway => not(StatusCode::SERVICE_UNAVAILABLE, "brokers_away"),
+            Self::NotEnoughReplicas => not(StatusCode::SERVICE_UNAVAILABLE, "not_enough_replicas"),
+            Self::Stopping => not(StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+            Self::Unconfirmed => maybe(StatusCode::GATEWAY_TIMEOUT, "unconfirmed"),
+            Self::Broken(_) => maybe(StatusCode::GATEWAY_TIMEOUT, "kafka_failed"),
+        }
+    }
+
+    /// What a failed delivery means for the client.
+    ///
+    /// librdkafka retries by itself, so what it gives up on may have been sent before: only answers that a broker gives
+    /// instead of storing, and refusals before anything is sent, are `not_persisted`.
+    #[must_use]
+    pub fn of_delivery(error: &KafkaError) -> Self {
+        use RDKafkaErrorCode as Code;
+        let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+        match code {
+            Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => Self::UnknownTopic,
+            Code::InvalidTopic => Self::TopicRefused(code),
+            Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => Self::Forbidden,
+            Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => {
+                Self::RecordTooLarge
+            }
+            Code::InvalidRecord | Code::InvalidTimestamp | Code::PolicyViolation => Self::RecordRefused(code),
+            Code::NotEnoughReplicas | Code::ISRInsufficient => Self::NotEnoughReplicas,
+            Code::QueueFull => Self::QueueFull,
+            Code::MessageTimedOut | Code::TimedOutQueue | Code::PurgeQueue | Code::PurgeInflight => {
+                Self::Unconfirmed
+            }
+            other => Self::Broken(other),
+        }
+    }
+
+    /// What it means that the producer did not take a record: nothing was sent, whatever the reason.
+    #[must_use]
+    pub fn of_refusal(error: &KafkaError) -> Self {
+        match Self::of_delivery(error) {
+            Self::Broken(code) => Self::NotTaken(code),
+            Self::Unconfirmed => Self::NotTaken(RDKafkaErrorCode::MessageTimedOut),
+            refusal => refusal,
+        }
+    }
+}
+
+impl Told {
+    const fn new(status: StatusCode, code: &'static str, outcome: Outcome) -> Self {
+        Self {
+            status,
+            code,
+            outcome,
+            // Every 503 passes by itself, most within a second.
+            retry_after: if status.as_u16() == 503 { Some(1) } else { None },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_has_its_answer() {
+        use Outcome::{NotPersisted, PossiblyPersisted};
+        let code = RDKafkaErrorCode::InvalidRecord;
+        let slow = Slow::Silent(Duration::from_millis(100));
+        for (failure, status, outcome) in [
+            (Failure::Query(QueryError::NoTopic), 400, NotPersisted),
+            (Failure::EmptyBody, 400, NotPersisted),
+            (Failure::BrokenBody, 400, NotPersisted),
+            (Failure::TopicRefused(code), 400, NotPersisted),
+            (Failure::Forbidden, 403, NotPersisted),
+            (Failure::NoSuchPath, 404, NotPersisted),
+            (Failure::Method, 405, NotPersisted),
+            (Failure::UnknownTopic, 404, NotPersisted),
+            (Failure::Slow(slow), 408, NotPersisted),
+            (Failure::BodyTooLarge(1), 413, NotPersisted),
+            (Failure::RecordTooLarge, 413, NotPersisted),
+            (Failure::RecordRefused(code), 422, NotPersisted),
+            (Failure::Full(Full::Requests), 503, NotPersisted),
+            (Failure::Full(Full::Bytes), 503, NotPersisted),
+            (Failure::QueueFull, 503, NotPersisted),
+            (Failure::NotTaken(code), 503, NotPersisted),
+            (Failure::BrokersAway, 503, NotPersisted),
+            (Failure::NotEnoughReplicas, 503, NotPersisted),
+            (Failure::Stopping, 503, NotPersisted),
+            (Failure::Unconfirmed, 504, PossiblyPersisted),
+            (Failure::Broken(code), 504, PossiblyPersisted),
+        ] {
+            let told = failure.told();
+            assert_eq!(
+                (told.status.as_u16(), told.outcome),
+                (status, outcome),
+                "{failure:?}"
+            );
+            assert_eq!(told.retry_after.is_some(), status == 503, "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn a_record_that_the_producer_refuses_is_never_stored() {
+        for code in [
+            RDKafkaErrorCode::QueueFull,
+            RDKafkaErrorCode::Fatal,
+            RDKafkaErrorCode::MessageTimedOut,
+            RDKafkaErrorCode::MessageSizeTooLarge,
+        ] {
+            let failure = Failure::of_refusal(&KafkaError::MessageProduction(code));
+            assert_eq!(failure.told().outcome, Outcome::NotPersisted, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_failed_delivery_is_lost_only_when_kafka_cannot_have_the_record() {
+        use RDKafkaErrorCode as Code;
+        for (code, expected) in [
+            (Code::UnknownTopicOrPartition, "unknown_topic"),
+            (Code::UnknownTopic, "unknown_topic"),
+            (Code::InvalidTopic, "topic_refused"),
+            (Code::TopicAuthorizationFailed, "topic_forbidden"),
+            (Code::MessageSizeTooLarge, "record_too_large"),
+            (Code::InvalidRecord, "record_refused"),
+            (Code::NotEnoughReplicas, "not_enough_replicas"),
+            (Code::NotEnoughReplicasAfterAppend, "kafka_failed"),
+            (Code::RequestTimedOut, "kafka_failed"),
+            (Code::NotLeaderForPartition, "kafka_failed"),
+            (Code::BrokerTransportFailure, "kafka_failed"),
+            (Code::MessageTimedOut, "unconfirmed"),
+            (Code::PurgeQueue, "unconfirmed"),
+            (Code::PurgeInflight, "unconfirmed"),
+            (Code::QueueFull, "queue_full"),
+        ] {
+            let failure = Failure::of_delivery(&KafkaError::MessageProduction(code));
+            assert_eq!(failure.told().code, expected, "{code:?}");
+        }
+    }
+}

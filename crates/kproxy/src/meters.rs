@@ -1,0 +1,99 @@
+//! The metrics of kproxy: every name once, handles registered once and held.
+//!
+//! Labels are bounded: results and codes are constants of the program; topics, keys and addresses never appear.
+
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+use crate::patience::Cut;
+use crate::request::Acks;
+
+/// Requests by `result` (`stored`, or the code of the failure) and, where it is known, `acks`.
+pub const REQUESTS: &str = "kproxy_requests_total";
+/// From the first byte of a request to its answer, stored records only, seconds.
+pub const REQUEST_SECONDS: &str = "kproxy_request_seconds";
+/// From the hand-over to the producer to the broker's confirmation, stored records only, seconds.
+pub const KAFKA_SECONDS: &str = "kproxy_kafka_seconds";
+/// Bytes of the bodies of stored records.
+pub const BODY_BYTES: &str = "kproxy_body_bytes_total";
+/// Requests that hold a place now.
+pub const IN_FLIGHT: &str = "kproxy_in_flight_requests";
+/// Bytes of the budget for bodies that are taken now.
+pub const IN_FLIGHT_BYTES: &str = "kproxy_in_flight_bytes";
+/// Open connections.
+pub const CONNECTIONS: &str = "kproxy_connections";
+/// Connections refused at `max_connections`.
+pub const CONNECTIONS_REFUSED: &str = "kproxy_connections_refused_total";
+/// Connections cut by a time-out, by `reason`.
+pub const CONNECTIONS_CUT: &str = "kproxy_connections_cut_total";
+/// 1 while a broker answers, else 0.
+pub const BROKERS_UP: &str = "kproxy_brokers_up";
+/// Records confirmed after their request had been given up.
+pub const LATE: &str = "kproxy_late_confirmations_total";
+/// Lists of the cluster's topics that were fetched.
+pub const TOPIC_LISTS: &str = "kproxy_topic_lists_total";
+/// Producers replaced after an error that they cannot survive.
+pub const PRODUCERS_REPLACED: &str = "kproxy_producers_replaced_total";
+
+/// The handles.
+#[derive(Clone)]
+pub struct Meters {
+    stored: [Counter; 3],
+    /// See [`REQUEST_SECONDS`].
+    pub request_seconds: Histogram,
+    /// See [`KAFKA_SECONDS`].
+    pub kafka_seconds: Histogram,
+    /// See [`BODY_BYTES`].
+    pub body_bytes: Counter,
+    /// See [`IN_FLIGHT`].
+    pub in_flight: Gauge,
+    /// See [`IN_FLIGHT_BYTES`].
+    pub in_flight_bytes: Gauge,
+    /// See [`CONNECTIONS`].
+    pub connections: Gauge,
+    /// See [`CONNECTIONS_REFUSED`].
+    pub connections_refused: Counter,
+    /// See [`BROKERS_UP`].
+    pub brokers_up: Gauge,
+    /// See [`LATE`].
+    pub late: Counter,
+    /// See [`TOPIC_LISTS`].
+    pub topic_lists: Counter,
+    /// See [`PRODUCERS_REPLACED`].
+    pub producers_replaced: Counter,
+}
+
+impl Meters {
+    /// Registers every handle at the process's recorder.
+    #[must_use]
+    pub fn register() -> Self {
+        Self {
+            stored: Acks::EVERY.map(|acks| counter!(REQUESTS, "result" => "stored", "acks" => acks.as_str())),
+            request_seconds: histogram!(REQUEST_SECONDS),
+            kafka_seconds: histogram!(KAFKA_SECONDS),
+            body_bytes: counter!(BODY_BYTES),
+            in_flight: gauge!(IN_FLIGHT),
+            in_flight_bytes: gauge!(IN_FLIGHT_BYTES),
+            connections: gauge!(CONNECTIONS),
+            connections_refused: counter!(CONNECTIONS_REFUSED),
+            brokers_up: gauge!(BROKERS_UP),
+            late: counter!(LATE),
+            topic_lists: counter!(TOPIC_LISTS),
+            producers_replaced: counter!(PRODUCERS_REPLACED),
+        }
+    }
+
+    /// A record was stored.
+    pub fn stored(&self, acks: Acks) {
+        self.stored[acks.index()].increment(1);
+    }
+
+    /// A request failed. Looks the handle up: failures are rare, or cheap anyway.
+    pub fn failed(&self, code: &'static str) {
+        counter!(REQUESTS, "result" => code, "acks" => "").increment(1);
+    }
+
+    /// A connection was cut.
+    pub fn cut(&self, reason: Cut) {
+        counter!(CONNECTIONS_CUT, "reason" => reason.as_str()).increment(1);
+    }
+}

@@ -1,0 +1,99 @@
+//! The life of kproxy: start, serve, drain.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kcommon::daemon::{Context, Failure};
+
+use crate::cluster::Cluster;
+use crate::commit::Service;
+use crate::config::Config;
+use crate::meters::Meters;
+use crate::producer::{Producers, Signals};
+use crate::server;
+
+/// How often gauges are set, and how often a stop looks whether it is done.
+const GAUGES: Duration = Duration::from_secs(1);
+const DRAIN_STEP: Duration = Duration::from_millis(5);
+
+/// Serves until a stop is requested, then drains.
+///
+/// # Errors
+/// The port cannot be listened on, librdkafka refuses a setting, or records were left without confirmation at the end
+/// of `drain_timeout_ms`.
+pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
+    let latch = context.readiness.latch("kafka");
+    let stopping = context.readiness.latch("kproxy");
+    let meters = Meters::register();
+    let signals = Arc::new(Signals::default());
+    let refused =
+        |error: rdkafka::error::KafkaError| Failure::config(format!("librdkafka refuses a setting: {error}"));
+    let producers = Arc::new(Producers::start(&config.kafka, &signals, &meters.late).map_err(refused)?);
+    let cluster = Arc::new(Cluster::start(&config.kafka, &signals, meters.clone()).map_err(refused)?);
+    let listener = server::listen(&config.http).await.map_err(|error| {
+        Failure::new(format!(
+            "port {} cannot be listened on ({error}); free it or change port",
+            config.http.port
+        ))
+    })?;
+    let service = Arc::new(Service::new(
+        &config,
+        Arc::clone(&cluster),
+        Arc::clone(&producers),
+        meters,
+    ));
+    tracing::info!(port = config.http.port, "taking records at /commit");
+
+    let watch = tokio::spawn(cluster.watch(Arc::clone(&producers), latch, context.stop.clone()));
+    let accept = tokio::spawn(server::accept(listener, Arc::clone(&service)));
+    let gauges = tokio::spawn(gauges(Arc::clone(&service)));
+    stopping.ready();
+    context.stop.requested().await;
+
+    stopping.not_ready("stopping");
+    service.stop();
+    let outcome = drain(&service, config.http.drain).await;
+    for task in [watch, accept, gauges] {
+        task.abort();
+    }
+    outcome
+}
+
+/// Waits for what is in flight, then for the producers, until the deadline.
+async fn drain(service: &Arc<Service>, patience: Duration) -> Result<(), Failure> {
+    let deadline = Instant::now() + patience;
+    tracing::info!(
+        open = service.open.count(),
+        in_flight = service.admission.requests(),
+        "draining"
+    );
+    while service.open.count() + service.admission.requests() > 0 && Instant::now() < deadline {
+        tokio::time::sleep(DRAIN_STEP).await;
+    }
+    let producers = Arc::clone(&service.producers);
+    let flush = tokio::task::spawn_blocking(move || producers.flush(deadline));
+    match flush.await {
+        Ok(0) => Ok(()),
+        Ok(left) => Err(Failure::new(format!(
+            "{left} records had no confirmation within drain_timeout_ms ({} ms); each may or may not be stored",
+            patience.as_millis()
+        ))),
+        Err(error) => Err(Failure::from_error(&error)),
+    }
+}
+
+async fn gauges(service: Arc<Service>) {
+    let mut tick = tokio::time::interval(GAUGES);
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a gauge is a float; counts stay far below 2^53"
+    )]
+    loop {
+        tick.tick().await;
+        service.meters.in_flight.set(service.admission.requests() as f64);
+        service
+            .meters
+            .in_flight_bytes
+            .set(service.admission.bytes() as f64);
+    }
+}

@@ -1,0 +1,123 @@
+//! Which topics exist, as of the last list of the cluster, and when to ask again.
+//!
+//! Pure; `lookup` does the asking. Names that clients make up take no room here: what is not in the list of the whole
+//! cluster is unknown, and the list is fetched again only when it is older than [`Topics::RECHECK`], however many
+//! unknown names are asked for. A listed topic stays known until Kafka itself says it is gone.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+/// What is known of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// The topic exists.
+    Yes,
+    /// It did not exist a moment ago.
+    No,
+    /// The list is too old to tell.
+    Ask,
+}
+
+/// The names of a cluster's topics.
+#[derive(Debug, Default)]
+pub(crate) struct Topics {
+    names: HashSet<Box<str>>,
+    listed: Option<Listed>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Listed {
+    at: Instant,
+    took: Duration,
+}
+
+impl Topics {
+    /// How long an unknown name stays unknown: the longest time until a new topic is noticed.
+    pub(crate) const RECHECK: Duration = Duration::from_secs(1);
+
+    /// A list that takes long to fetch (thousands of topics) is fetched for this share of the time at most.
+    const SHARE: u32 = 20;
+
+    /// Whether `name` exists, as far as can be said at `now`.
+    #[must_use]
+    pub(crate) fn known(&self, name: &str, now: Instant) -> Known {
+        if self.names.contains(name) {
+            return Known::Yes;
+        }
+        match self.listed {
+            Some(listed) if now.saturating_duration_since(listed.at) < listed.valid() => Known::No,
+            Some(_) | None => Known::Ask,
+        }
+    }
+
+    /// Takes a new list that was complete at `now` and took `took` to fetch.
+    pub(crate) fn list(&mut self, names: HashSet<Box<str>>, now: Instant, took: Duration) {
+        self.names = names;
+        self.listed = Some(Listed { at: now, took });
+    }
+
+    /// Kafka said that `name` does not exist: the next request for it asks again, unless the list is new.
+    pub(crate) fn forget(&mut self, name: &str) {
+        self.names.remove(name);
+    }
+
+    /// Any topic of the cluster, for a cheap question to it.
+    #[must_use]
+    pub(crate) fn any(&self) -> Option<&str> {
+        self.names.iter().next().map(AsRef::as_ref)
+    }
+}
+
+impl Listed {
+    fn valid(self) -> Duration {
+        Topics::RECHECK.max(self.took * Topics::SHARE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(names: &[&str], at: Instant, took: Duration) -> Topics {
+        let mut topics = Topics::default();
+        topics.list(names.iter().map(|&name| name.into()).collect(), at, took);
+        topics
+    }
+
+    #[test]
+    fn nothing_is_known_before_the_first_list() {
+        assert_eq!(Topics::default().known("a", Instant::now()), Known::Ask);
+    }
+
+    #[test]
+    fn a_listed_topic_stays_known() {
+        let now = Instant::now();
+        let topics = listed(&["a"], now, Duration::ZERO);
+        assert_eq!(topics.known("a", now + Duration::from_secs(86_400)), Known::Yes);
+    }
+
+    #[test]
+    fn an_unlisted_name_is_unknown_for_a_second_only() {
+        let now = Instant::now();
+        let topics = listed(&["a"], now, Duration::ZERO);
+        assert_eq!(topics.known("b", now), Known::No);
+        assert_eq!(topics.known("b", now + Topics::RECHECK), Known::Ask);
+    }
+
+    #[test]
+    fn a_slow_list_is_fetched_less_often() {
+        let now = Instant::now();
+        let topics = listed(&["a"], now, Duration::from_millis(500));
+        assert_eq!(topics.known("b", now + Duration::from_secs(9)), Known::No);
+        assert_eq!(topics.known("b", now + Duration::from_secs(10)), Known::Ask);
+    }
+
+    #[test]
+    fn a_topic_that_kafka_denies_is_asked_for_again() {
+        let now = Instant::now();
+        let mut topics = listed(&["a"], now, Duration::ZERO);
+        topics.forget("a");
+        assert_eq!(topics.known("a", now), Known::No);
+        assert_eq!(topics.known("a", now + Topics::RECHECK), Known::Ask);
+    }
+}
