@@ -2,6 +2,7 @@
 
 mod build;
 mod cluster;
+mod docs;
 mod test;
 mod topic;
 
@@ -25,6 +26,8 @@ enum Task {
     Cluster(cluster::Arguments),
     /// Topics of the local cluster.
     Topic(topic::Arguments),
+    /// Writes the generated tables of docs/configuration.md.
+    Docs,
     /// Every test of the workspace, on a cluster started for it.
     Test(test::Arguments),
 }
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Cluster(arguments) => cluster::run(&arguments),
         Task::Topic(arguments) => topic::run(&arguments),
+        Task::Docs => docs::run(),
         Task::Test(arguments) => test::run(&arguments),
     };
     match done {

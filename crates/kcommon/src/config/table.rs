@@ -9,10 +9,15 @@ pub fn markdown_table(schema: &Schema) -> String {
     let mut table = String::from(
         "| key | meaning | allowed | default | changed from the original |\n| --- | --- | --- | --- | --- |\n",
     );
-    for flat in schema.flat() {
+    let keys = schema.flat();
+    for flat in &keys {
+        let inside_optional = keys
+            .iter()
+            .any(|other| other.path == flat.parent() && other.key.need == Need::Optional);
         let default = match flat.key.need {
+            Need::Required if inside_optional => "required in its section".to_owned(),
             Need::Required => "required".to_owned(),
-            Need::Optional | Need::Default("{}") => "none".to_owned(),
+            Need::Optional | Need::Default("{}" | "[]") => "none".to_owned(),
             Need::Default("\"\"" | "''") => "empty".to_owned(),
             Need::Default(value) => format!("`{value}`"),
         };
