@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result};
 use kcommon::config::{Schema, markdown_table};
 
 /// The files of the daemons, each with a pair of markers in the document.
-const SCHEMAS: [&Schema; 3] = [
+const SCHEMAS: [&Schema; 4] = [
+    &kproxy::config::SCHEMA,
     &ktransfer::config::MAIN_SCHEMA,
     &ktransfer::config::MODULE_SCHEMA,
     &kmonitor::config::SCHEMA,
