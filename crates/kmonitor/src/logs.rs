@@ -129,9 +129,14 @@ impl Logs {
 
     /// The log ranges of `wanted`, as far as the leaders tell them in time.
     pub(crate) async fn read(&self, topics: &Topics, wanted: &BTreeSet<TopicPartition>) -> Read {
-        let groups = topics.by_leader(wanted);
+        let mut groups = topics.by_leader(wanted);
         let asked: usize = groups.values().map(Vec::len).sum();
         let starts = self.ends(&groups, Offset::Beginning).await;
+        // Who did not tell the one will not tell the other, and would be waited for again.
+        groups
+            .values_mut()
+            .for_each(|group| group.retain(|key| starts.contains_key(key)));
+        groups.retain(|_, group| !group.is_empty());
         let ends = self.ends(&groups, Offset::End).await;
         let client = Arc::clone(&self.client);
         blocking(move || serve_events(&client)).await;

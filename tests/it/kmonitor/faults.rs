@@ -86,15 +86,15 @@ async fn a_cluster_that_is_not_there_keeps_nobody_from_asking_about_the_others()
     let topic = topic(&cluster, "two", &[3]).await;
     znodes.commit("m", &topic, 0, 1).await;
     let nowhere = format!("127.0.0.1:{}", ktests::ports::free_port());
+    // Connections are made and never answered.
+    let hung = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hangs = hung.local_addr().unwrap().to_string();
+    let ours = |name, brokers| section(name, &cluster.zookeeper, &znodes.chroot, Some(brokers));
     let monitor = Monitor::start(&[
-        (
-            "here",
-            section("here", &cluster.zookeeper, &znodes.chroot, Some(&cluster.brokers)),
-        ),
-        (
-            "no_broker",
-            section("no_broker", &cluster.zookeeper, &znodes.chroot, Some(&nowhere)),
-        ),
+        ("here", ours("here", &cluster.brokers)),
+        ("hung_broker", ours("hung_broker", &hangs)),
+        ("hung_zookeeper", section("hung_zookeeper", &hangs, "/mq", None)),
+        ("no_broker", ours("no_broker", &nowhere)),
         (
             "no_chroot",
             section("no_chroot", &cluster.zookeeper, "/kmonitor/nowhere", None),
@@ -102,10 +102,16 @@ async fn a_cluster_that_is_not_there_keeps_nobody_from_asking_about_the_others()
         ("no_zookeeper", section("no_zookeeper", &nowhere, "/mq", None)),
     ])
     .await;
-    let json = r#"{"here":{"m":{"0":2}},"no_broker":{"m":{}},"no_chroot":{},"no_zookeeper":{}}"#;
+    let json = concat!(
+        r#"{"here":{"m":{"0":2}},"hung_broker":{"m":{}},"hung_zookeeper":{},"#,
+        r#""no_broker":{"m":{}},"no_chroot":{},"no_zookeeper":{}}"#
+    );
     let answer = monitor.shows(json).await;
-    assert_eq!(answer.header("x-kmonitor-unknown"), Some("1"));
-    assert_eq!(answer.header("x-kmonitor-stale"), Some("no_chroot,no_zookeeper"));
+    assert_eq!(answer.header("x-kmonitor-unknown"), Some("2"));
+    assert_eq!(
+        answer.header("x-kmonitor-stale"),
+        Some("hung_zookeeper,no_chroot,no_zookeeper")
+    );
     assert_eq!(
         monitor.get("/delay?cluster=here").await.body,
         r#"{"here":{"m":{"0":2}}}"#

@@ -29,7 +29,9 @@ pub(super) type Tree = BTreeMap<String, (Vec<u8>, i64, i64, i64)>;
 impl Znodes {
     /// Below the path `chroot`, which is made when it does not exist.
     pub(super) async fn at(cluster: &Cluster, chroot: &str) -> Self {
-        let client = zk::Client::connect(&cluster.zookeeper).await.unwrap();
+        // As long as the server grants: the clients of Kafka may hold up a test's only thread for seconds.
+        let connector = zk::Client::connector().with_session_timeout(Duration::from_secs(60));
+        let client = connector.connect(&cluster.zookeeper).await.unwrap();
         let znodes = Self {
             client,
             chroot: chroot.to_owned(),
@@ -240,9 +242,11 @@ pub(super) async fn topic(cluster: &Cluster, name: &str, records: &[usize]) -> S
         .create_topic(&topic, i32::try_from(records.len()).unwrap())
         .await
         .unwrap();
-    for (partition, count) in (0..).zip(records) {
-        produce(cluster, &topic, partition, *count).await;
-    }
+    let each = (0..).zip(records).flat_map(|(partition, count)| {
+        let record = move || NewRecord::keyed("k", "v").in_partition(partition);
+        std::iter::repeat_with(record).take(*count)
+    });
+    cluster.produce(&topic, each).await.unwrap();
     topic
 }
 
