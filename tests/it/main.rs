@@ -1,5 +1,6 @@
 //! The scenarios, on a real Kafka and ZooKeeper: `cargo xtask test` starts them and runs everything,
 //! `cargo xtask test NAME` a part. One file per subject.
 
+mod daemon;
 mod harness;
 mod kmonitor;
