@@ -1,6 +1,7 @@
 //! The scenarios, on a real Kafka and ZooKeeper: `cargo xtask test` starts them and runs everything,
 //! `cargo xtask test NAME` a part. One file per subject.
 
+mod coordination;
 mod daemon;
 mod harness;
 mod kmonitor;

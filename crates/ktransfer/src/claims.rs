@@ -364,7 +364,10 @@ impl Claims {
             Ending::Reassign => return self.assign(partition, stored, now),
             Ending::GiveUp => {}
             Ending::Release => {
-                if let Some(position) = last {
+                // Never back: what is stored is done, whatever the module says at its end.
+                if let Some(position) = last
+                    && stored.position().is_ok_and(|stored| position > stored)
+                {
                     stored.bytes = position.to_znode();
                 }
             }

@@ -325,6 +325,20 @@ fn a_release_waits_for_the_commit_on_its_way() {
 }
 
 #[test]
+fn a_release_never_goes_back() {
+    let (mut scene, assignment) = Scene::running();
+    let _revoke = scene.claims.stop(scene.now);
+    let steps = scene.claims.drained(assignment, Some(offset(3)), scene.now);
+    assert_eq!(
+        steps,
+        [Step::Release {
+            partition: P,
+            stored: stored("7", 5)
+        }]
+    );
+}
+
+#[test]
 fn a_move_during_the_drain_outlives_the_release() {
     let (mut scene, assignment) = Scene::running();
     let _commit = scene.claims.commit(assignment, offset(9));

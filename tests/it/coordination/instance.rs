@@ -1,0 +1,297 @@
+//! One process of a fleet, without records: the real session, lease and coordinator, and a module that only keeps
+//! positions and does what it is told.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kcommon::kafka::{CommitOffset, PartitionId, TopicName};
+use kcommon::readiness::Readiness;
+use kcommon::zookeeper::Settings;
+use ktests::{Cluster, eventually};
+use ktransfer::assignment::{Assignment, CommitOutcome, Epochs, Order, Report};
+use ktransfer::coordinator::{self, Ended, InitialOffset, Link, Module, Process};
+use ktransfer::lease::Lease;
+use ktransfer::sessions::Keeper;
+use ktransfer::watermarks::Watermarks;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// The session time-out that instances ask for.
+pub(super) const SESSION: Duration = Duration::from_secs(4);
+
+/// Ten times what a hand-over may take.
+pub(super) const SOON: Duration = Duration::from_secs(40);
+
+/// How an instance is started.
+pub(super) struct Start {
+    pub(super) member: &'static str,
+    pub(super) module: String,
+    pub(super) topic: String,
+    pub(super) initial_offset: InitialOffset,
+    /// `host:port` of ZooKeeper, if not the cluster's own.
+    pub(super) zookeeper: Option<String>,
+}
+
+/// A running instance. Dropping it ends its tasks, and with them its session.
+pub(super) struct Instance {
+    pub(super) lease: Lease,
+    pub(super) readiness: Readiness,
+    pub(super) able: watch::Sender<bool>,
+    module: FakeModule,
+    stop: CancellationToken,
+    keeper_stop: CancellationToken,
+    coordinator: Option<JoinHandle<Ended>>,
+    keeper: Option<JoinHandle<()>>,
+}
+
+/// What the module knows.
+#[derive(Default)]
+struct Known {
+    runs: BTreeMap<Assignment, i64>,
+    /// Answers to commits, newest last.
+    commits: Vec<(i32, CommitOutcome)>,
+    /// Partitions that were taken away without a drain.
+    lost: Vec<i32>,
+}
+
+struct FakeModule {
+    known: Arc<Mutex<Known>>,
+    reports: mpsc::Sender<Report>,
+    task: JoinHandle<()>,
+}
+
+impl Start {
+    pub(super) fn new(member: &'static str, module: &str, topic: &str) -> Self {
+        Self {
+            member,
+            module: module.to_owned(),
+            topic: topic.to_owned(),
+            initial_offset: InitialOffset::Oldest,
+            zookeeper: None,
+        }
+    }
+
+    pub(super) fn on(self, cluster: &Cluster) -> Instance {
+        let (lease, epochs, readiness) = (Lease::new(), Epochs::default(), Readiness::new());
+        let settings = Settings {
+            hosts: vec![self.zookeeper.unwrap_or_else(|| cluster.zookeeper.clone())],
+            chroot: cluster.chroot.clone(),
+            session_timeout: SESSION,
+        };
+        let latch = readiness.latch("zookeeper");
+        let keeper = Keeper::new(
+            settings,
+            Duration::from_secs(1),
+            lease.clone(),
+            epochs.clone(),
+            latch,
+        );
+        let process = Process {
+            member: self.member.to_owned(),
+            sessions: keeper.sessions(),
+            epochs,
+            watermarks: Watermarks::new(std::slice::from_ref(&cluster.brokers)),
+        };
+        let module = Module {
+            name: self.module,
+            topic: TopicName::try_from(self.topic).unwrap(),
+            initial_offset: self.initial_offset,
+            drain_timeout: Duration::from_secs(2),
+        };
+        let (orders, order_receiver) = mpsc::channel(4);
+        let (reports, report_receiver) = mpsc::channel(4);
+        let (able, able_receiver) = watch::channel(true);
+        let link = Link {
+            orders,
+            reports: report_receiver,
+            able: able_receiver,
+            latch: readiness.latch(format!("module {}", module.name)),
+        };
+        let (stop, keeper_stop) = (CancellationToken::new(), CancellationToken::new());
+        Instance {
+            lease,
+            readiness,
+            able,
+            module: FakeModule::start(order_receiver, reports),
+            keeper: Some(tokio::spawn(keeper.run(keeper_stop.clone()))),
+            coordinator: Some(tokio::spawn(coordinator::run(
+                module,
+                process,
+                link,
+                stop.clone(),
+            ))),
+            stop,
+            keeper_stop,
+        }
+    }
+}
+
+impl FakeModule {
+    fn start(mut orders: mpsc::Receiver<Order>, reports: mpsc::Sender<Report>) -> Self {
+        let known = Arc::new(Mutex::new(Known::default()));
+        let (mine, answers) = (Arc::clone(&known), reports.clone());
+        let task = tokio::spawn(async move {
+            while let Some(order) = orders.recv().await {
+                let drained = mine.lock().unwrap().take(order);
+                if let Some(report) = drained {
+                    answers.send(report).await.unwrap();
+                }
+            }
+        });
+        Self { known, reports, task }
+    }
+}
+
+impl Known {
+    fn take(&mut self, order: Order) -> Option<Report> {
+        match order {
+            Order::Assign { assignment, position } => {
+                let twice = self
+                    .runs
+                    .keys()
+                    .any(|other| other.partition == assignment.partition);
+                assert!(!twice, "{assignment:?} beside an earlier epoch");
+                self.runs.insert(assignment, position.get());
+                None
+            }
+            Order::Revoke { assignment, .. } => {
+                let position = self.runs.remove(&assignment).map(offset);
+                Some(Report::Drained {
+                    assignment,
+                    position,
+                    cut: 0,
+                })
+            }
+            Order::Lost { assignment } => {
+                self.runs.remove(&assignment);
+                self.lost.push(assignment.partition.0);
+                None
+            }
+            Order::CommitDone { assignment, outcome } => {
+                self.commits.push((assignment.partition.0, outcome));
+                None
+            }
+        }
+    }
+}
+
+impl Instance {
+    /// The partitions that the module runs, with their positions.
+    pub(super) fn runs(&self) -> BTreeMap<i32, i64> {
+        let known = self.module.known.lock().unwrap();
+        known
+            .runs
+            .iter()
+            .map(|(assignment, position)| (assignment.partition.0, *position))
+            .collect()
+    }
+
+    /// Partitions lost so far.
+    pub(super) fn lost(&self) -> Vec<i32> {
+        self.module.known.lock().unwrap().lost.clone()
+    }
+
+    /// Waits until the module runs so many partitions.
+    pub(super) async fn runs_partitions(&self, count: usize) {
+        let what = format!("{count} partitions are run");
+        eventually(&what, SOON, async || self.runs().len() == count).await;
+    }
+
+    /// Waits until the module runs the partition at this position.
+    pub(super) async fn runs_at(&self, partition: i32, position: i64) {
+        let what = format!("partition {partition} is run at {position}");
+        eventually(&what, SOON, async || {
+            self.runs().get(&partition) == Some(&position)
+        })
+        .await;
+    }
+
+    /// Whether the lease allows pushes of every partition that the module runs.
+    pub(super) fn may_push(&self) -> bool {
+        let known = self.module.known.lock().unwrap();
+        !known.runs.is_empty()
+            && known
+                .runs
+                .keys()
+                .all(|assignment| self.lease.may_push(assignment.epoch))
+    }
+
+    /// The module has delivered the partition up to `position`, without committing.
+    pub(super) fn advance(&self, partition: i32, position: i64) {
+        let mut known = self.module.known.lock().unwrap();
+        let run = known
+            .runs
+            .iter_mut()
+            .find(|(assignment, _)| assignment.partition.0 == partition);
+        *run.unwrap().1 = position;
+    }
+
+    /// Delivers up to a position, commits it and waits for the answer.
+    pub(super) async fn commit(&self, partition: i32, position: i64) -> CommitOutcome {
+        self.advance(partition, position);
+        let (assignment, answered) = {
+            let known = self.module.known.lock().unwrap();
+            let find = known
+                .runs
+                .keys()
+                .find(|assignment| assignment.partition == PartitionId(partition));
+            (*find.unwrap(), known.commits.len())
+        };
+        let report = Report::Commit {
+            assignment,
+            position: offset(position),
+        };
+        self.module.reports.send(report).await.unwrap();
+        eventually("the commit is answered", SOON, async || {
+            let known = self.module.known.lock().unwrap();
+            known.commits.get(answered).map(|(_partition, outcome)| *outcome)
+        })
+        .await
+    }
+
+    /// What `/readyz` would say.
+    pub(super) fn reasons(&self) -> String {
+        self.readiness
+            .reasons()
+            .into_iter()
+            .map(|(name, reason)| format!("{name}: {reason}\n"))
+            .collect()
+    }
+
+    /// Waits until nothing is wrong.
+    pub(super) async fn is_ready(&self) {
+        eventually("the instance is ready", SOON, async || self.reasons().is_empty()).await;
+    }
+
+    /// Ends in good order, as on SIGTERM.
+    pub(super) async fn stop(mut self) -> Ended {
+        self.stop.cancel();
+        let ended = self.coordinator.take().unwrap().await.unwrap();
+        self.keeper_stop.cancel();
+        self.keeper.take().unwrap().await.unwrap();
+        ended
+    }
+
+    /// The module ends by itself; how its coordinator ends then. The session lives on.
+    pub(super) async fn end_of_module(&mut self) -> Ended {
+        self.module.task.abort();
+        let (reports, _closed) = mpsc::channel(1);
+        // The task's own sender ends with it.
+        drop(std::mem::replace(&mut self.module.reports, reports));
+        self.coordinator.take().unwrap().await.unwrap()
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.module.task.abort();
+        self.coordinator.iter().for_each(JoinHandle::abort);
+        self.keeper.iter().for_each(JoinHandle::abort);
+    }
+}
+
+fn offset(number: i64) -> CommitOffset {
+    CommitOffset::try_from(number).unwrap()
+}
