@@ -160,7 +160,20 @@ pub fn start(daemon: &str, settings: &Settings) -> Result<Log, StartError> {
     let queue = Queue::start(files, terminal).map_err(StartError::Thread)?;
     tracing::subscriber::set_global_default(subscriber(settings, queue.clone()))
         .map_err(|_set_before| StartError::Twice)?;
+    log_panics();
     Ok(Log { queue })
+}
+
+/// A panic of any thread stands in the log with its place. Its text goes to stderr alone, as before: it may quote what it stumbled
+/// over.
+fn log_panics() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let place = panic.location().map(ToString::to_string);
+        let thread = std::thread::current().name().map(str::to_owned);
+        tracing::error!(place, thread, "panic; stderr has its text");
+        before(panic);
+    }));
 }
 
 fn subscriber<W>(settings: &Settings, writer: W) -> impl Subscriber + Send + Sync

@@ -161,21 +161,16 @@ impl Walk {
 
     fn unknown(&mut self, path: &str, entry: &Entry, siblings: &[Flat]) {
         let nearest = nearest_key(&entry.key, siblings, &self.keys);
-        let hint = nearest.map_or_else(String::new, |key| format!("; did you mean {key}?"));
+        let hint = nearest.map_or_else(String::new, |key| format!("did you mean {key}? "));
         let known: Vec<&str> = siblings
             .iter()
             .map(Flat::name)
             .filter(|name| *name != "*")
             .collect();
         let message = format!(
-            "is not a key that is known here{hint} allowed: {}",
+            "is not a key that is known here; {hint}allowed: {}",
             known.join(", ")
         );
-        let message = if hint.is_empty() {
-            message.replacen(" allowed", "; allowed", 1)
-        } else {
-            message
-        };
         self.finding(entry.place, path, message);
     }
 

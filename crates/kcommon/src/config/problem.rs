@@ -39,7 +39,7 @@ impl fmt::Display for Problem {
             write!(f, ":{}:{}", self.line, self.column)?;
         }
         if !self.key.is_empty() {
-            write!(f, ": {}", self.key)?;
+            write!(f, ": {}", self.key.escape_debug())?;
         }
         write!(f, ": {}", self.message)
     }

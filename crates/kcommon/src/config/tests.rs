@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{admin, logging};
+use proptest::prelude::*;
 use serde::Deserialize;
 
 const SCHEMA: Schema = Schema {
@@ -371,4 +372,29 @@ fn the_table_in_markdown_has_a_row_per_key_and_its_cells_are_whole() {
 fn every_default_of_the_shared_tables_is_legal() {
     let file = file("");
     assert_eq!(file.base.log.log_rotate_bytes, 1_073_741_824);
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_a_file_or_has_problems(text: String) {
+        let _outcome = read(&text);
+    }
+
+    #[test]
+    fn any_text_made_of_yamls_own_signs_is_a_file_or_has_problems(text in "[ab:,{}\\[\\]&*<!'\"#|>?% \n-]{0,60}") {
+        if let Err(invalid) = read(&text) {
+            prop_assert!(!invalid.problems().is_empty());
+            prop_assert_eq!(invalid.to_string().lines().count(), invalid.problems().len());
+        }
+    }
+
+    #[test]
+    fn any_value_of_any_key_is_read_or_has_one_problem_at_its_place(
+        key in "window_size|order|acks|topic|hosts|headers|limits|admin",
+        value in "[ -~]{0,12}",
+    ) {
+        if let Err(invalid) = read(&format!("{LEAST}{key}: {value}\n")) {
+            prop_assert!(invalid.problems().iter().all(|problem| problem.line >= 3), "{}", invalid);
+        }
+    }
 }

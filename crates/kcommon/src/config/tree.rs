@@ -5,7 +5,7 @@
 //! recurses as deep as the file does. Pure. Bounded: depth and number of nodes, those that aliases repeat included.
 //! Merge keys (`<<: *defaults`) work as in YAML 1.1.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
@@ -260,6 +260,7 @@ fn merged(entries: Vec<Entry>) -> Result<Vec<Entry>, TreeError> {
         return Ok(entries);
     }
     let (merges, mut own): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.key == "<<");
+    let mut known: BTreeSet<String> = own.iter().map(|entry| entry.key.clone()).collect();
     for merge in merges {
         let sources = match merge.value.data {
             Data::List(items) => items,
@@ -276,7 +277,7 @@ fn merged(entries: Vec<Entry>) -> Result<Vec<Entry>, TreeError> {
                 });
             };
             for entry in inherited {
-                if !own.iter().any(|known| known.key == entry.key) {
+                if known.insert(entry.key.clone()) {
                     own.push(entry);
                 }
             }
