@@ -3,6 +3,8 @@
 mod build;
 mod cluster;
 mod docs;
+#[cfg(test)]
+mod structure;
 mod test;
 mod topic;
 

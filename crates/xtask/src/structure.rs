@@ -1,0 +1,163 @@
+//! The rules of the code's structure that no lint knows, held by reading the sources: modules that call themselves pure are pure,
+//! the modules with the decisions do so, no arrow between crates turns back, and no file grows without end.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The modules that must be pure whatever their head says: the decisions.
+const DECISIONS: [&str; 14] = [
+    "kmonitor/src/lag.rs",
+    "kmonitor/src/render.rs",
+    "kproxy/src/failure.rs",
+    "kproxy/src/request.rs",
+    "ktransfer/src/assignment.rs",
+    "ktransfer/src/claims.rs",
+    "ktransfer/src/committer.rs",
+    "ktransfer/src/ledger.rs",
+    "ktransfer/src/methods.rs",
+    "ktransfer/src/quota.rs",
+    "ktransfer/src/retry.rs",
+    "ktransfer/src/scheduler.rs",
+    "ktransfer/src/uri.rs",
+    "ktransfer/src/verdict.rs",
+];
+
+/// What a pure module never says: I/O, clocks, randomness, waiting, process-wide state.
+const IMPURE: [&str; 20] = [
+    ".await",
+    "Instant::now",
+    "SystemTime::now",
+    "Uuid::new_v4",
+    "async fn",
+    "clock_gettime",
+    "eprintln!",
+    "metrics::",
+    "println!",
+    "rand::",
+    "spawn(",
+    "std::env::",
+    "std::fs",
+    "std::net::Tcp",
+    "std::process",
+    "thread::",
+    "tokio::fs",
+    "tokio::net",
+    "tracing::",
+    "zookeeper_client::",
+];
+
+/// The longest file, in lines before its tests.
+const MAX_LINES: usize = 400;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Every Rust file below a folder of the workspace, with its path from there.
+fn sources(folder: &str) -> Vec<(String, String)> {
+    let base = root().join(folder);
+    let mut open = vec![base.clone()];
+    let mut found = Vec::new();
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(&base).unwrap().display().to_string();
+                found.push((name, fs::read_to_string(path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The part of a file before its tests.
+fn production(text: &str) -> &str {
+    text.split("#[cfg(test)]").next().unwrap()
+}
+
+fn head(text: &str) -> String {
+    text.lines().take_while(|line| line.starts_with("//!")).collect()
+}
+
+/// Whether a head says "Pure" of its own file; that of a `lib.rs` speaks of others.
+fn calls_itself_pure(name: &str, text: &str) -> bool {
+    !name.ends_with("lib.rs")
+        && ["Pure.", "Pure:", "Pure;"]
+            .iter()
+            .any(|word| head(text).contains(word))
+}
+
+#[test]
+fn modules_that_are_called_pure_do_no_io_and_read_no_clock() {
+    let sources = sources("crates");
+    for decision in DECISIONS {
+        assert!(
+            sources.iter().any(|(name, _)| name == decision),
+            "{decision} is gone; correct the list"
+        );
+    }
+    for (name, text) in &sources {
+        if !DECISIONS.contains(&name.as_str()) && !calls_itself_pure(name, text) {
+            continue;
+        }
+        let code = production(text)
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
+        for line in code {
+            let impure = IMPURE.iter().find(|word| line.contains(**word));
+            assert!(impure.is_none(), "{name} is pure but says {impure:?}: {line}");
+        }
+    }
+}
+
+#[test]
+fn no_arrow_between_crates_turns_back() {
+    let daemons = ["kproxy", "ktransfer", "kmonitor"];
+    for (package, forbidden) in [
+        (
+            "kcommon",
+            &["kproxy", "ktransfer", "kmonitor", "ktests", "xtask"][..],
+        ),
+        ("kproxy", &["ktransfer", "kmonitor", "ktests", "xtask"]),
+        ("ktransfer", &["kproxy", "kmonitor", "ktests", "xtask"]),
+        ("kmonitor", &["kproxy", "ktransfer", "ktests", "xtask"]),
+    ] {
+        let manifest = fs::read_to_string(root().join("crates").join(package).join("Cargo.toml")).unwrap();
+        for other in forbidden {
+            assert!(
+                !manifest.contains(&format!("\n{other}")),
+                "{package} depends on {other}"
+            );
+        }
+        assert!(
+            !daemons.contains(&package) || manifest.contains("\nkcommon"),
+            "{package} without kcommon"
+        );
+    }
+}
+
+/// Whether a file is a module of tests: declared as one by another file.
+fn is_of_tests(name: &str, sources: &[(String, String)]) -> bool {
+    let stem = Path::new(name).file_stem().unwrap().to_str().unwrap();
+    let declared = format!("#[cfg(test)]\nmod {stem};");
+    sources.iter().any(|(_, text)| text.contains(&declared))
+}
+
+#[test]
+fn every_file_says_what_it_is_for_and_ends_within_sight() {
+    let crates = sources("crates");
+    for (name, text) in crates.iter().chain(&sources("tests")) {
+        assert!(text.starts_with("//!"), "{name} does not begin with its job");
+    }
+    for (name, text) in crates.iter().chain(&sources("tests/src")) {
+        let lines = production(text).lines().count();
+        let fits = lines <= MAX_LINES || is_of_tests(name, &crates);
+        assert!(
+            fits,
+            "{name} has {lines} lines before its tests; split it by noun"
+        );
+    }
+}
