@@ -106,6 +106,70 @@ async fn a_stopped_instance_hands_over_where_it_was() {
 }
 
 #[tokio::test]
+async fn a_hanging_request_delays_only_the_hand_over_of_its_partition() {
+    let scene = Scene::new("hanging", 4).await;
+    let (one, two) = (scene.start("a:1"), scene.start("b:2"));
+    one.runs_partitions(2).await;
+    two.runs_partitions(2).await;
+    let hanging = *one.runs().keys().next().unwrap();
+    one.hang(hanging);
+    one.begin_stop();
+    two.runs_partitions(3).await;
+    assert_eq!(scene.ids().await, ["b:2"]);
+    assert_eq!(
+        scene
+            .znodes
+            .get(&scene.owner_path(hanging))
+            .await
+            .unwrap()
+            .unwrap(),
+        "a:1"
+    );
+    one.cut().await;
+    assert_eq!(one.stop().await, Ended::Stopped);
+    two.runs_partitions(4).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_is_found_out() {
+    let scene = Scene::new("lostanswer", 2).await;
+    let proxy = Proxy::start(&scene.cluster.zookeeper).await;
+    let mut start = Start::new("a:1", &scene.name, &scene.name);
+    start.zookeeper = Some(proxy.address());
+    let one = start.on(&scene.cluster);
+    one.runs_partitions(2).await;
+    one.commit(0, 5).await;
+
+    // The commit is stored, and its answer lost with the connection.
+    proxy.hold_answers();
+    let (outcome, ()) = tokio::join!(one.commit(0, 9), async {
+        eventually("the commit is stored", SOON, async || {
+            scene.znodes.get(&scene.offset_path(0)).await.unwrap().as_deref() == Some("9")
+        })
+        .await;
+        proxy.reset();
+    });
+    assert!(
+        matches!(outcome, CommitOutcome::Committed(stored) if stored.get() == 9),
+        "{outcome:?}"
+    );
+    assert!(matches!(one.commit(0, 10).await, CommitOutcome::Committed(_)));
+
+    // The same with a claim: another's member makes room, and the answer to our claim is lost.
+    scene.znodes.delete(&scene.owner_path(1)).await.unwrap();
+    eventually("the partition is lost", SOON, async || one.lost() == [1]).await;
+    proxy.hold_answers();
+    eventually("the claim is applied, or was answered before", SOON, async || {
+        scene.znodes.get(&scene.owner_path(1)).await.unwrap().is_some()
+    })
+    .await;
+    proxy.reset();
+    one.runs_partitions(2).await;
+    assert!(matches!(one.commit(1, 3).await, CommitOutcome::Committed(_)));
+    assert_eq!(one.lost(), [1]);
+}
+
+#[tokio::test]
 async fn an_instance_that_is_cut_off_stops_pushing_before_another_takes_over() {
     let scene = Scene::new("cutoff", 1).await;
     let proxy = Proxy::start(&scene.cluster.zookeeper).await;

@@ -128,6 +128,16 @@ pub async fn run(module: Module, process: Process, link: Link, stop: Cancellatio
     ended
 }
 
+/// Deletes whatever the process still has of a module in its present session: the `ids` znode and the owner znodes.
+/// For a coordinator that ended by a panic, which could not do it itself; call it when the module has ended too, and
+/// before it is started again. Gives up after 5 s: then the end of the session does it.
+pub async fn sweep(module: &Module, process: &Process) {
+    let mut sessions = process.sessions.clone();
+    let Some(session) = sessions.current() else { return };
+    let mut group = Group::new(Store::new(session, module, process));
+    let _elapsed = tokio::time::timeout(GRACE, group.sweep()).await.is_err();
+}
+
 struct Coordinator {
     module: Module,
     process: Process,
@@ -267,13 +277,7 @@ impl Coordinator {
         let Some(session) = session.filter(|_session| self.ending.is_none()) else {
             return;
         };
-        let store = Store {
-            session,
-            module: self.module.name.clone(),
-            topic: self.module.topic.clone(),
-            member: self.process.member.clone(),
-            watermarks: self.process.watermarks.clone(),
-        };
+        let store = Store::new(session, &self.module, &self.process);
         let claims = Claims::new(
             self.process.member.clone(),
             self.process.epochs.clone(),

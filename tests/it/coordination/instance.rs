@@ -52,6 +52,8 @@ struct Known {
     runs: BTreeMap<Assignment, i64>,
     /// Answers to commits, newest last.
     commits: Vec<(i32, CommitOutcome)>,
+    /// Partitions whose requests do not end.
+    hanging: Vec<i32>,
     /// Partitions that were taken away without a drain.
     lost: Vec<i32>,
 }
@@ -156,14 +158,7 @@ impl Known {
                 self.runs.insert(assignment, position.get());
                 None
             }
-            Order::Revoke { assignment, .. } => {
-                let position = self.runs.remove(&assignment).map(offset);
-                Some(Report::Drained {
-                    assignment,
-                    position,
-                    cut: 0,
-                })
-            }
+            Order::Revoke { assignment, .. } => self.drained(assignment),
             Order::Lost { assignment } => {
                 self.runs.remove(&assignment);
                 self.lost.push(assignment.partition.0);
@@ -174,6 +169,18 @@ impl Known {
                 None
             }
         }
+    }
+
+    fn drained(&mut self, assignment: Assignment) -> Option<Report> {
+        if self.hanging.contains(&assignment.partition.0) {
+            return None;
+        }
+        let position = self.runs.remove(&assignment).map(offset);
+        Some(Report::Drained {
+            assignment,
+            position,
+            cut: 0,
+        })
     }
 }
 
@@ -249,6 +256,31 @@ impl Instance {
             known.commits.get(answered).map(|(_partition, outcome)| *outcome)
         })
         .await
+    }
+
+    /// From now on a request of the partition hangs, and a drain of it with it.
+    pub(super) fn hang(&self, partition: i32) {
+        self.module.known.lock().unwrap().hanging.push(partition);
+    }
+
+    /// Ends in good order, as on SIGTERM; the end comes later.
+    pub(super) fn begin_stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// The hanging requests are cut.
+    pub(super) async fn cut(&self) {
+        let drained: Vec<Report> = {
+            let mut known = self.module.known.lock().unwrap();
+            known.hanging.clear();
+            let runs: Vec<Assignment> = known.runs.keys().copied().collect();
+            runs.into_iter()
+                .filter_map(|assignment| known.drained(assignment))
+                .collect()
+        };
+        for report in drained {
+            self.module.reports.send(report).await.unwrap();
+        }
     }
 
     /// What `/readyz` would say.

@@ -1,4 +1,5 @@
-//! A TCP proxy that can stop passing bytes without closing anything: what a cut cable looks like.
+//! A TCP proxy that can hold bytes back without closing anything, which is what a cut cable looks like, and that can
+//! let requests through and lose their answers.
 
 use std::net::SocketAddr;
 
@@ -8,10 +9,21 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
-/// Ends with its last handle.
+/// What passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gate {
+    Open,
+    /// Requests pass, answers are held back.
+    Requests,
+    Closed,
+}
+
+/// Ends with its handle.
 pub(super) struct Proxy {
     address: SocketAddr,
-    open: watch::Sender<bool>,
+    gate: watch::Sender<Gate>,
+    /// Raised to close every connection.
+    resets: watch::Sender<u64>,
     task: AbortHandle,
 }
 
@@ -20,7 +32,8 @@ impl Proxy {
     pub(super) async fn start(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (open, gate) = watch::channel(true);
+        let (gate, gates) = watch::channel(Gate::Open);
+        let (resets, mut reset) = watch::channel(0);
         let target = target.to_owned();
         let task = tokio::spawn(async move {
             let mut pumps = JoinSet::new();
@@ -30,13 +43,23 @@ impl Proxy {
                 };
                 let ((from_client, to_client), (from_server, to_server)) =
                     (client.into_split(), server.into_split());
-                pumps.spawn(pump(from_client, to_server, gate.clone()));
-                pumps.spawn(pump(from_server, to_client, gate.clone()));
+                let (requests, answers) = (gates.clone(), gates.clone());
+                reset.mark_unchanged();
+                let (one, other) = (reset.clone(), reset.clone());
+                pumps.spawn(until_reset(
+                    pump(from_client, to_server, requests, &[Gate::Open, Gate::Requests]),
+                    one,
+                ));
+                pumps.spawn(until_reset(
+                    pump(from_server, to_client, answers, &[Gate::Open]),
+                    other,
+                ));
             }
         });
         Self {
             address,
-            open,
+            gate,
+            resets,
             task: task.abort_handle(),
         }
     }
@@ -48,12 +71,23 @@ impl Proxy {
 
     /// Holds back every byte from now on, in both directions.
     pub(super) fn cut(&self) {
-        self.open.send_replace(false);
+        self.gate.send_replace(Gate::Closed);
     }
 
     /// Passes on what was held back, and everything after it.
     pub(super) fn heal(&self) {
-        self.open.send_replace(true);
+        self.gate.send_replace(Gate::Open);
+    }
+
+    /// Lets requests through from now on, and holds back their answers.
+    pub(super) fn hold_answers(&self) {
+        self.gate.send_replace(Gate::Requests);
+    }
+
+    /// Closes every connection, with what it holds back, and lets new ones pass everything.
+    pub(super) fn reset(&self) {
+        self.resets.send_modify(|resets| *resets += 1);
+        self.heal();
     }
 }
 
@@ -63,10 +97,24 @@ impl Drop for Proxy {
     }
 }
 
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut gate: watch::Receiver<bool>) {
+async fn until_reset(pump: impl Future<Output = ()>, mut reset: watch::Receiver<u64>) {
+    tokio::select! {
+        biased;
+        _ = reset.changed() => {}
+        () = pump => {}
+    }
+}
+
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut gate: watch::Receiver<Gate>,
+    passes: &'static [Gate],
+) {
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
-        if gate.wait_for(|open| *open).await.is_err() || to.write_all(&buffer[..read]).await.is_err() {
+        let open = gate.wait_for(|gate| passes.contains(gate)).await.is_ok();
+        if !open || to.write_all(&buffer[..read]).await.is_err() {
             return;
         }
     }

@@ -179,14 +179,14 @@ impl Session {
         }
     }
 
-    /// Ends the session, if this is its last clone, and waits until the server has been told, at most as long as
-    /// for any operation. Dropping ends it too, but a process that exits at once may not get the word out.
+    /// Ends the session, if this is its last clone, and waits until the server has been told, 1 s at most.
+    /// Dropping ends it too, but a process that exits at once may not get the word out.
     pub async fn close(self) {
-        let (mut states, patience) = (self.client.state_watcher(), self.patience);
+        let mut states = self.client.state_watcher();
         drop(self);
         let closed = async { while !states.changed().await.is_terminated() {} };
         // Without an answer the server ends the session after its time-out.
-        let _elapsed = tokio::time::timeout(patience, closed).await.is_err();
+        let _elapsed = tokio::time::timeout(LEAST_PATIENCE, closed).await.is_err();
     }
 
     /// Reads a znode; `None` if there is none.

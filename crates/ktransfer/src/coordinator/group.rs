@@ -117,6 +117,27 @@ impl Group {
         }
     }
 
+    /// Deletes our `ids` znode and every owner znode of our session.
+    pub(super) async fn sweep(&mut self) {
+        self.deregister().await;
+        match self
+            .look(Look {
+                present: false,
+                full: true,
+            })
+            .await
+        {
+            Ok(Some(seen)) => {
+                let ours = self.store.session.id().0;
+                for (partition, _session) in seen.owners.into_iter().filter(|(_, session)| *session == ours) {
+                    self.store.sweep(partition).await;
+                }
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(module = self.store.module, %error, "claims could not be swept"),
+        }
+    }
+
     async fn register(&mut self, present: bool, ids: &[String]) -> Result<(), Error> {
         let Store {
             session,

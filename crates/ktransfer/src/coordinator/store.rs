@@ -15,6 +15,7 @@ use std::time::Duration;
 use kcommon::kafka::{CommitOffset, PartitionId, TopicName};
 use kcommon::zookeeper::{Error, Lifetime, MultiError, Node, Session, Write, layout};
 
+use super::{Module, Process};
 use crate::claims::{Claimed, Committed, Stored, Written};
 use crate::watermarks::{LogEnd, Watermarks};
 
@@ -50,6 +51,16 @@ impl From<Node> for Stored {
 }
 
 impl Store {
+    pub(super) fn new(session: Session, module: &Module, process: &Process) -> Self {
+        Self {
+            session,
+            module: module.name.clone(),
+            topic: module.topic.clone(),
+            member: process.member.clone(),
+            watermarks: process.watermarks.clone(),
+        }
+    }
+
     /// Claims a partition that nobody seemed to own.
     pub(super) async fn claim(&self, partition: PartitionId) -> Claimed {
         for _ in 0..CLAIM_TRIES {
