@@ -2,7 +2,7 @@
 //!
 //! A lag is only as true as its three numbers, so it is given only when all of them are known. Nothing here is
 //! clamped to zero: a commit beyond the log end is no lag of zero, it is a partition that nobody can judge (the topic
-//! was created anew, or the commit belongs to another cluster).
+//! was created anew, or the commit belongs to another cluster). Pure.
 
 use kcommon::kafka::CommitOffset;
 

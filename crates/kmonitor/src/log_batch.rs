@@ -3,6 +3,7 @@
 //! librdkafka asks a broker for thousands of partitions in one request, and throws all the answers away when one
 //! partition has an error (it moved, or was deleted a moment ago). So a failed batch is halved until the bad partitions
 //! stand alone. A batch that failed because the broker did not answer is not: every half would wait as long again.
+//! Pure.
 
 /// Items in one request at first. librdkafka looks every answer up in a list, so its work grows with the square.
 const AT_FIRST: usize = 500;

@@ -2,7 +2,7 @@
 //!
 //! A module reads one topic, but its znodes keep every topic that it ever read: old topics stay when its file changes.
 //! The original let them overwrite each other. Here the topics that live instances name count; when nobody is alive to
-//! name one, the topic with the newest commit does. The others are retired and not shown.
+//! name one, the topic with the newest commit does. The others are retired and not shown. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 

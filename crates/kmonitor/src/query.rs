@@ -1,6 +1,7 @@
 //! What a caller of `/delay` may ask: the parameters `format` and `cluster`, read as the original read them.
 //!
 //! An empty parameter counts as absent, of a repeated one the first counts, and others are ignored.
+//! Pure.
 
 /// The two forms of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

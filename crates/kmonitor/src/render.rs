@@ -5,6 +5,7 @@
 //! compare these bytes; change nothing here without a test that shows the original's.
 //!
 //! A cluster is rendered once a round as a fragment; the answer about all clusters is put together from the fragments.
+//! Pure.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,4 +1,5 @@
 //! The lag of every partition of one cluster at one moment: what a round ends with, and all that answers are made of.
+//! Pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

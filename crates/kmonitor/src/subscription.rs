@@ -1,7 +1,7 @@
 //! What one live instance of a module says it reads: the content of a znode below `ids`.
 //!
 //! Everything that is not plainly a list of topics is "nothing known": the znode may be of another tool, of a newer
-//! version, half written, or garbage, and none of that may hide the module.
+//! version, half written, or garbage, and none of that may hide the module. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,6 @@
 //! What Kafka's metadata says about the topics of interest: which partitions there are, and who leads them.
 //!
-//! Three answers that must not be mixed up: "these partitions", "no such topic" and "nobody told".
+//! Three answers that must not be mixed up: "these partitions", "no such topic" and "nobody told". Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
