@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::assignment::{CommitOutcome, Epochs, Order, Report};
 use crate::claims::{Claims, Step};
+pub use crate::config::InitialOffset;
 use crate::sessions::Sessions;
 use crate::watermarks::Watermarks;
 use group::Group;
@@ -38,7 +39,6 @@ use life::{Answer, Health, Life};
 use meters::Meters;
 use store::Store;
 
-pub use first_start::InitialOffset;
 pub use member::new_id;
 
 /// A module that has been unable to run for so long leaves the group, so that the others take its share.

@@ -2,19 +2,32 @@
 //! of instances that ZooKeeper coordinates. `docs/architecture.md` has the map.
 
 pub mod assignment;
+pub mod budget;
 pub mod claims;
 pub mod committer;
 pub mod config;
+pub mod consumer;
 pub mod coordinator;
+pub mod dispatcher;
+pub mod fetch;
 pub mod key;
 pub mod lease;
 pub mod ledger;
+pub mod link;
+pub mod meters;
 pub mod methods;
+pub mod module;
 pub mod quota;
 pub mod record;
 pub mod retry;
 pub mod scheduler;
 pub mod sessions;
+pub mod supervisor;
+pub mod target;
+pub mod throttle;
 pub mod uri;
 pub mod verdict;
 pub mod watermarks;
+pub mod worker;
+
+pub use supervisor::run;

@@ -1,2 +1,16 @@
-//! ktransfer
-fn main() {}
+//! The binary `ktransfer`.
+
+use std::process::ExitCode;
+
+use kcommon::daemon::Daemon;
+
+const DAEMON: Daemon = Daemon {
+    name: "ktransfer",
+    version: env!("CARGO_PKG_VERSION"),
+    about: "Pushes the records of Kafka topics to HTTP backends, in order per key, at least once",
+    admin_port: 5032,
+};
+
+fn main() -> ExitCode {
+    kcommon::daemon::run(&DAEMON, ktransfer::config::load, ktransfer::run)
+}

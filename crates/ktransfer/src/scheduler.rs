@@ -27,6 +27,14 @@ pub struct LaneId {
     epoch: Epoch,
 }
 
+impl LaneId {
+    /// The epoch of the partition.
+    #[must_use]
+    pub const fn epoch(self) -> Epoch {
+        self.epoch
+    }
+}
+
 /// A record on its way to a worker. It comes back by [`Scheduler::end`], [`Scheduler::retry`] or
 /// [`Scheduler::put_back`].
 #[derive(Debug)]
@@ -152,6 +160,12 @@ impl Scheduler {
     #[must_use]
     pub fn next_wake(&self) -> Option<Instant> {
         self.timers.peek().map(|Reverse((due, _, _))| *due)
+    }
+
+    /// Whether any key of any partition could be pushed at once.
+    #[must_use]
+    pub fn has_ready(&self) -> bool {
+        !self.turn.is_empty()
     }
 
     /// Keys of the partition that could be pushed at once.

@@ -126,6 +126,12 @@ impl UriTemplate {
         Ok(template)
     }
 
+    /// Whether `{#METHOD}` stands in it, so that the method has to be known.
+    #[must_use]
+    pub fn has_method(&self) -> bool {
+        self.parts.contains(&Part::Placeholder(Placeholder::Method))
+    }
+
     /// Writes the URI of one record into `out`, replacing what it holds.
     ///
     /// # Errors

@@ -70,7 +70,7 @@ impl Start {
             member,
             module: module.to_owned(),
             topic: topic.to_owned(),
-            initial_offset: InitialOffset::Oldest,
+            initial_offset: InitialOffset::Earliest,
             zookeeper: None,
         }
     }

@@ -8,6 +8,7 @@ use kcommon::kafka::{CommitOffset, PartitionId};
 use kcommon::zookeeper::{Error, Lifetime, MultiError, Write, layout};
 
 use super::store::Store;
+use crate::config::InitialOffset;
 use crate::watermarks::{LogEnd, WatermarkError};
 
 /// Znodes created in one `multi`: 500 stay far below ZooKeeper's 1 MiB for a request.
@@ -15,15 +16,6 @@ const CHUNK: usize = 500;
 
 /// Times that other instances may get in between.
 const TRIES: usize = 10;
-
-/// Where a module starts that has never run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InitialOffset {
-    /// With the oldest record that is kept, as the original does.
-    Oldest,
-    /// With the first record that is written from now on.
-    Latest,
-}
 
 /// Why the module cannot start yet.
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +85,7 @@ async fn create(
     initial: InitialOffset,
 ) -> Result<bool, PrepareError> {
     let end = match initial {
-        InitialOffset::Oldest => LogEnd::Start,
+        InitialOffset::Earliest => LogEnd::Start,
         InitialOffset::Latest => LogEnd::End,
     };
     let offsets = store

@@ -10,14 +10,15 @@ use kcommon::kafka::PartitionId;
 use kcommon::zookeeper::layout;
 use tokio::time::Instant;
 
+use super::chain;
 use super::first_start::{PrepareError, prepare};
 use super::group::{Group, Look, Seen};
 use super::meters::Meters;
 use super::store::Store;
 use super::unowned::Unowned;
-use super::{InitialOffset, chain};
 use crate::assignment::{Assignment, Order};
 use crate::claims::{Claimed, Claims, Committed, Step, Stored, View};
+use crate::config::InitialOffset;
 use crate::watermarks::WatermarkError;
 
 /// The least time between two looks at the group.

@@ -1,0 +1,117 @@
+//! The Kafka client of a module: partitions are assigned by hand at known offsets, each read through a queue of its own;
+//! nothing is ever committed to Kafka, and an offset out of range is an error that we decide on.
+
+use std::sync::Arc;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{Consumer as _, ConsumerContext, StreamConsumer};
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use kcommon::kafka::{CommitOffset, PartitionId};
+
+/// The client. Shared by the fetch tasks of the module and by blocking calls on other threads.
+pub type Consumer = StreamConsumer<Events>;
+
+/// Takes librdkafka's log lines and errors into ours. They concern brokers and connections, never a record.
+#[derive(Clone, Copy, Debug)]
+pub struct Events;
+
+impl ClientContext for Events {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error
+            | RDKafkaLogLevel::Warning => {
+                tracing::warn!(facility, message, "Kafka client");
+            }
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+                tracing::info!(facility, message, "Kafka client");
+            }
+            RDKafkaLogLevel::Debug => tracing::debug!(facility, message, "Kafka client"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        // The client recovers by itself; an offset out of range also comes to its partition's queue, which acts on it.
+        tracing::warn!(error = &error as &dyn std::error::Error, reason, "Kafka client");
+    }
+}
+
+impl ConsumerContext for Events {}
+
+/// Makes the client of a module.
+///
+/// # Errors
+/// librdkafka refuses a setting or cannot start its threads.
+pub fn connect(module: &str, brokers: &[String]) -> Result<Arc<Consumer>, KafkaError> {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", brokers.join(","))
+        .set("client.id", format!("ktransfer-{module}"))
+        // Only assignments by hand are made, but librdkafka wants a group all the same.
+        .set("group.id", module)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("enable.partition.eof", "false")
+        .set("enable.metrics.push", "false")
+        // Per partition, because each has a queue of its own: the default of 64 MiB would be half a gigabyte for eight.
+        .set("queued.max.messages.kbytes", "1024")
+        .set("queued.min.messages", "5000")
+        .set("fetch.message.max.bytes", "1048576")
+        // A full queue makes the fetcher pause for so long; the default is a whole second.
+        .set("fetch.queue.backoff.ms", "10")
+        // The first record after an assignment may wait for an idle fetch of another partition of the same broker.
+        .set("fetch.wait.max.ms", "250")
+        .set_log_level(RDKafkaLogLevel::Warning);
+    config.create_with_context(Events).map(Arc::new)
+}
+
+/// One assigned partition; unassigned when dropped. Drop the partition's queue first: an old queue would take records of
+/// a later assignment.
+pub struct Assigned {
+    consumer: Arc<Consumer>,
+    topic: String,
+    partition: PartitionId,
+}
+
+impl Assigned {
+    /// Begins to fetch the partition at `from`.
+    ///
+    /// # Errors
+    /// The partition is assigned already, or the client is broken.
+    pub fn new(
+        consumer: &Arc<Consumer>,
+        topic: &str,
+        partition: PartitionId,
+        from: CommitOffset,
+    ) -> Result<Self, KafkaError> {
+        let mut list = TopicPartitionList::with_capacity(1);
+        list.add_partition_offset(topic, partition.0, Offset::Offset(from.get()))?;
+        consumer.incremental_assign(&list)?;
+        Ok(Self {
+            consumer: Arc::clone(consumer),
+            topic: topic.to_owned(),
+            partition,
+        })
+    }
+}
+
+impl Drop for Assigned {
+    fn drop(&mut self) {
+        let mut list = TopicPartitionList::with_capacity(1);
+        list.add_partition(&self.topic, self.partition.0);
+        if let Err(error) = self.consumer.incremental_unassign(&list) {
+            tracing::warn!(
+                topic = self.topic,
+                partition = self.partition.0,
+                error = &error as &dyn std::error::Error,
+                "cannot unassign a partition"
+            );
+        }
+    }
+}

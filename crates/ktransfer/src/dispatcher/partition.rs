@@ -1,0 +1,132 @@
+//! One partition of a module in one epoch: its ledger, its commits, its share of the byte budget, and its phase.
+
+use std::rc::Rc;
+
+use kcommon::kafka::CommitOffset;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::Bounds;
+use crate::assignment::{Assignment, CommitOutcome, Report};
+use crate::budget::Share;
+use crate::committer::CommitSchedule;
+use crate::ledger::Ledger;
+use crate::record::Record;
+use crate::scheduler::LaneId;
+
+/// From `Running` to one of the others, and from there to nothing.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Phase {
+    /// Records are fetched and pushed.
+    Running,
+    /// Given up: what is on the wire may end until the deadline; `cut` did not.
+    Draining { deadline: Instant, cut: usize },
+    /// Taken away: what is on the wire is cut.
+    Lost,
+}
+
+#[derive(Debug)]
+pub(super) struct Partition {
+    pub(super) assignment: Assignment,
+    pub(super) lane: LaneId,
+    pub(super) ledger: Ledger,
+    pub(super) schedule: CommitSchedule,
+    pub(super) share: Share,
+    pub(super) phase: Phase,
+    /// Requests on the wire.
+    pub(super) in_flight: usize,
+    /// What is stored, as far as we know.
+    committed: CommitOffset,
+    /// Rung when the fetch, having found no room, may look again.
+    room: Rc<Notify>,
+    waits_for_room: bool,
+}
+
+impl Partition {
+    pub(super) fn new(
+        assignment: Assignment,
+        lane: LaneId,
+        (position, share): (CommitOffset, Share),
+        bounds: &Bounds,
+        now: Instant,
+    ) -> Self {
+        Self {
+            assignment,
+            lane,
+            ledger: Ledger::new(position, bounds.max_uncommitted),
+            schedule: CommitSchedule::new(bounds.commit_interval, now),
+            share,
+            phase: Phase::Running,
+            in_flight: 0,
+            committed: position,
+            room: Rc::new(Notify::new()),
+            waits_for_room: false,
+        }
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        matches!(self.phase, Phase::Running)
+    }
+
+    pub(super) fn note_cut(&mut self, more: usize) {
+        if let Phase::Draining { cut, .. } = &mut self.phase {
+            *cut += more;
+        }
+    }
+
+    /// The record is done.
+    pub(super) fn done(&mut self, record: &Record) {
+        // What the ledger answers does not matter here: a commit is due by the number of acknowledgements too.
+        let _moved = self.ledger.ack(record.seq);
+        self.schedule.note_acks(1);
+        self.share.give(record.size());
+    }
+
+    pub(super) fn room(&self) -> Rc<Notify> {
+        Rc::clone(&self.room)
+    }
+
+    pub(super) fn wait_for_room(&mut self) {
+        self.waits_for_room = true;
+    }
+
+    pub(super) fn waits_for_room(&self) -> bool {
+        self.waits_for_room
+    }
+
+    /// Lets the fetch look again, if it waits.
+    pub(super) fn give_room(&mut self) {
+        if std::mem::take(&mut self.waits_for_room) {
+            self.room.notify_one();
+        }
+    }
+
+    /// The commit to send now, if one is due.
+    pub(super) fn due_commit(&mut self, now: Instant) -> Option<Report> {
+        if !self.is_running() || !self.schedule.due(now) {
+            return None;
+        }
+        self.schedule.sent(now);
+        let position = self.ledger.commit_position();
+        if position == self.committed {
+            self.schedule.answered(true);
+            return None;
+        }
+        Some(Report::Commit {
+            assignment: self.assignment,
+            position,
+        })
+    }
+
+    pub(super) fn commit_done(&mut self, outcome: CommitOutcome) {
+        match outcome {
+            CommitOutcome::Committed(position) => {
+                self.committed = position;
+                self.schedule.answered(true);
+            }
+            CommitOutcome::Again => self.schedule.answered(false),
+            // The order that explains it ends this epoch: no further commit of it is wanted.
+            CommitOutcome::Refused => {}
+        }
+    }
+}

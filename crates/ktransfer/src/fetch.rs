@@ -1,0 +1,383 @@
+//! The fetch of one partition in one epoch: takes records from the client's queue while there is room, decides by the
+//! method filter which are to be pushed, and enters every one into the ledger, in order.
+//!
+//! It runs until its task is aborted. An offset out of range is decided here: below the log start the records in between
+//! are lost, counted and logged; above the log end the partition stands still and says so until the log reaches it.
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::stream::Stream;
+use kcommon::kafka::{CommitOffset, RecordOffset};
+use rdkafka::consumer::{Consumer as _, MessageStream};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::assignment::Assignment;
+use crate::config::{Module, OnUndecodable};
+use crate::consumer::{Assigned, Consumer, Events};
+use crate::dispatcher::{Admitted, Dispatcher, Fetched};
+use crate::key::KeyHasher;
+use crate::ledger::Entry;
+use crate::meters::Meters;
+use crate::methods::MethodCheck;
+use crate::throttle::Throttle;
+
+/// How long a question to the brokers may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The wait before a fetch that failed begins again, and between looks at a log that ends below our position.
+const RETRY: Duration = Duration::from_secs(1);
+/// After so many records the other tasks of the module have their turn.
+const BURST: u32 = 64;
+/// Lines about undecodable records and about failures: one in so long for each partition.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What the module's loop may know of a fetch.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// The queue was empty when last asked, and everything taken from it is in the ledger.
+    idle: Cell<bool>,
+    /// The client's position is one of this fetch, not a leftover of the partition's last assignment.
+    current: Cell<bool>,
+    /// Why the partition does not move.
+    stopped: RefCell<Option<String>>,
+}
+
+impl Progress {
+    /// The client reports this position for the partition (`None`: none yet). Returns it when everything below it is in
+    /// the ledger.
+    pub fn judge(&self, position: Option<CommitOffset>) -> Option<CommitOffset> {
+        if position.is_none() {
+            self.current.set(true);
+        }
+        position.filter(|_known| self.idle.get() && self.current.get())
+    }
+
+    /// Why the partition stands still, if it does.
+    #[must_use]
+    pub fn stopped(&self) -> Option<String> {
+        self.stopped.borrow().clone()
+    }
+}
+
+/// What all fetches of a module share.
+pub struct Source {
+    /// The module's client.
+    pub consumer: Arc<Consumer>,
+    /// The module.
+    pub module: Rc<Module>,
+    /// Where records go.
+    pub dispatcher: Rc<RefCell<Dispatcher>>,
+    /// Makes key identities.
+    pub hasher: KeyHasher,
+    /// What is counted.
+    pub meters: Rc<Meters>,
+}
+
+/// See the module.
+pub struct Fetch {
+    source: Rc<Source>,
+    assignment: Assignment,
+    room: Rc<Notify>,
+    progress: Rc<Progress>,
+    undecodable: Throttle,
+    failures: Throttle,
+}
+
+/// Why a stream of records ended.
+enum Broken {
+    OutOfRange,
+    Failed(KafkaError),
+    Undecodable,
+}
+
+impl Fetch {
+    /// A fetch that has not begun; `room` is what [`Dispatcher::assign`] returned.
+    #[must_use]
+    pub fn new(source: Rc<Source>, assignment: Assignment, room: Rc<Notify>, progress: Rc<Progress>) -> Self {
+        let throttle = || Throttle::new(LOG_INTERVAL);
+        Self {
+            source,
+            assignment,
+            room,
+            progress,
+            undecodable: throttle(),
+            failures: throttle(),
+        }
+    }
+
+    /// Fetches until the task is aborted.
+    pub async fn run(mut self) -> Infallible {
+        loop {
+            let Some(from) = self.source.dispatcher.borrow().reached(self.assignment.epoch) else {
+                // The partition has ended, and this task is about to.
+                std::future::pending::<()>().await;
+                continue;
+            };
+            self.progress.idle.set(false);
+            self.progress.current.set(false);
+            match self.stream(from).await {
+                Broken::OutOfRange => self.out_of_range(from).await,
+                Broken::Undecodable => {
+                    self.stop(
+                        "a record cannot be decoded; change on_undecodable, or move the offset past it"
+                            .into(),
+                    );
+                    std::future::pending::<()>().await;
+                }
+                Broken::Failed(error) => {
+                    self.warn_failure(&error);
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    async fn stream(&mut self, from: CommitOffset) -> Broken {
+        let source = Rc::clone(&self.source);
+        let (topic, partition) = (source.module.topic.as_str(), self.assignment.partition);
+        // In this order: the queue is dropped before the partition is unassigned.
+        let _assigned = match Assigned::new(&source.consumer, topic, partition, from) {
+            Ok(assigned) => assigned,
+            Err(error) => return Broken::Failed(error),
+        };
+        let Some(queue) = source.consumer.split_partition_queue(topic, partition.0) else {
+            return Broken::Failed(KafkaError::Subscription(format!(
+                "no queue for partition {partition}"
+            )));
+        };
+        let mut records = queue.stream();
+        let mut burst = 0;
+        loop {
+            self.wait_for_room().await;
+            match self.next(&mut records).await {
+                Ok(message) => {
+                    self.progress.current.set(true);
+                    self.progress.stopped.take();
+                    if let Err(broken) = self.admit(&message).await {
+                        return broken;
+                    }
+                }
+                Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset)) => {
+                    return Broken::OutOfRange;
+                }
+                // The client goes on by itself: a broker is away, a leader moves, the topic is not known yet.
+                Err(error) => self.warn_failure(&error),
+            }
+            burst += 1;
+            if burst == BURST {
+                burst = 0;
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    async fn next<'a>(
+        &self,
+        records: &mut MessageStream<'a, Events>,
+    ) -> Result<BorrowedMessage<'a>, KafkaError> {
+        poll_fn(|cx| match Pin::new(&mut *records).poll_next(cx) {
+            Poll::Ready(Some(message)) => {
+                self.progress.idle.set(false);
+                Poll::Ready(message)
+            }
+            // A queue's stream never ends by itself.
+            Poll::Ready(None) | Poll::Pending => {
+                self.progress.idle.set(true);
+                Poll::Pending
+            }
+        })
+        .await
+    }
+
+    async fn wait_for_room(&self) {
+        while !self.source.dispatcher.borrow().admits(self.assignment.epoch) {
+            self.source
+                .dispatcher
+                .borrow_mut()
+                .wait_for_room(self.assignment.epoch);
+            self.room.notified().await;
+        }
+    }
+
+    async fn admit(&mut self, message: &BorrowedMessage<'_>) -> Result<(), Broken> {
+        let Ok(offset) = RecordOffset::try_from(message.offset()) else {
+            return Ok(());
+        };
+        let value = message.payload().unwrap_or_default();
+        let entry = self.entry(offset, value)?;
+        let key = message.key();
+        // An empty key orders nothing, as in the original.
+        let ordered = key.filter(|key| self.source.module.order_by_key && !key.is_empty());
+        let id = ordered.map(|key| self.source.hasher.id(key));
+        let fetched = Fetched {
+            offset,
+            key,
+            id,
+            value,
+            entry,
+        };
+        loop {
+            let admitted = self
+                .source
+                .dispatcher
+                .borrow_mut()
+                .admit(self.assignment.epoch, &fetched);
+            match admitted {
+                Admitted::Taken => return Ok(()),
+                Admitted::NoRoom => self.room.notified().await,
+            }
+        }
+    }
+
+    fn entry(&mut self, offset: RecordOffset, value: &[u8]) -> Result<Entry, Broken> {
+        let module = &self.source.module;
+        let Some(methods) = &module.methods else {
+            return Ok(Entry::Pending);
+        };
+        match methods.check(value) {
+            MethodCheck::Matched(_method) => Ok(Entry::Pending),
+            MethodCheck::NotMatched => {
+                self.source.meters.filtered.increment(1);
+                Ok(Entry::Done)
+            }
+            MethodCheck::Undecodable => {
+                self.source.meters.undecodable.increment(1);
+                if let Some(held_back) = self.undecodable.pass(Instant::now()) {
+                    tracing::warn!(
+                        module = module.name,
+                        partition = self.assignment.partition.0,
+                        offset = offset.get(),
+                        lines_held_back = held_back,
+                        policy = ?module.on_undecodable,
+                        "record without a readable method: not a MessagePack map with a text under \"method\""
+                    );
+                }
+                match module.on_undecodable {
+                    OnUndecodable::Skip => Ok(Entry::Done),
+                    OnUndecodable::Push => Ok(Entry::Pending),
+                    OnUndecodable::Stop => Err(Broken::Undecodable),
+                }
+            }
+        }
+    }
+
+    /// The broker keeps no record at `from`: find out which side, and decide.
+    async fn out_of_range(&self, from: CommitOffset) {
+        let (module, partition) = (&self.source.module, self.assignment.partition);
+        match self.watermarks().await {
+            Ok((start, end)) if from.get() < start => {
+                let lost = start - from.get();
+                self.source
+                    .meters
+                    .lost
+                    .increment(u64::try_from(lost).unwrap_or_default());
+                tracing::error!(
+                    module = module.name,
+                    partition = partition.0,
+                    position = from.get(),
+                    log_start = start,
+                    log_end = end,
+                    lost,
+                    "records lost: Kafka deleted them before they were fetched; going on at the log start"
+                );
+                if let Ok(start) = CommitOffset::try_from(start) {
+                    self.source
+                        .dispatcher
+                        .borrow_mut()
+                        .reach(self.assignment.epoch, start);
+                }
+            }
+            Ok((_start, end)) if from.get() > end => {
+                self.stop(format!(
+                    "its position {from} is above the log end {end}; was the topic created anew? Set the offset in \
+                     ZooKeeper to a number up to {end}"
+                ));
+                tokio::time::sleep(RETRY).await;
+            }
+            // In range by now.
+            Ok(_) => tokio::time::sleep(RETRY).await,
+            Err(error) => {
+                tracing::warn!(
+                    module = module.name,
+                    partition = partition.0,
+                    error = &error as &dyn std::error::Error,
+                    "cannot ask for the log's start and end; asking again"
+                );
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+
+    async fn watermarks(&self) -> Result<(i64, i64), KafkaError> {
+        let consumer = Arc::clone(&self.source.consumer);
+        let topic = self.source.module.topic.to_string();
+        let partition = self.assignment.partition.0;
+        let asked =
+            tokio::task::spawn_blocking(move || consumer.fetch_watermarks(&topic, partition, PATIENCE));
+        asked.await.unwrap_or(Err(KafkaError::Canceled))
+    }
+
+    fn stop(&self, reason: String) {
+        if self.progress.stopped.borrow().as_ref() != Some(&reason) {
+            tracing::error!(
+                module = self.source.module.name,
+                partition = self.assignment.partition.0,
+                reason,
+                "partition stopped"
+            );
+            self.progress.stopped.replace(Some(reason));
+        }
+    }
+
+    fn warn_failure(&mut self, error: &KafkaError) {
+        if let Some(held_back) = self.failures.pass(Instant::now()) {
+            tracing::warn!(
+                module = self.source.module.name,
+                partition = self.assignment.partition.0,
+                lines_held_back = held_back,
+                error = error as &dyn std::error::Error,
+                "fetching failed; trying on"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn position(offset: i64) -> Option<CommitOffset> {
+        CommitOffset::try_from(offset).ok()
+    }
+
+    #[test]
+    fn a_position_of_the_last_assignment_is_not_believed() {
+        let progress = Progress::default();
+        progress.idle.set(true);
+        assert_eq!(
+            progress.judge(position(5000)),
+            None,
+            "left over from before the seek"
+        );
+        assert_eq!(progress.judge(None), None);
+        assert_eq!(progress.judge(position(62)), position(62));
+    }
+
+    #[test]
+    fn a_position_beside_a_record_that_is_not_entered_is_not_believed() {
+        let progress = Progress::default();
+        progress.current.set(true);
+        assert_eq!(progress.judge(position(5)), None);
+        progress.idle.set(true);
+        assert_eq!(progress.judge(position(5)), position(5));
+    }
+}

@@ -1,0 +1,277 @@
+//! One HTTP connection from a worker to a backend server, and one exchange at a time on it.
+//!
+//! The worker owns the connection and polls it together with the exchange, in its own task. So the lease is
+//! checked in the very poll that writes the request: with a connection on a task of its own, a process that was
+//! stopped past its lease would still write requests when it wakes. It also costs no hand-over.
+//!
+//! Redirects are answers like any other: they are never followed.
+
+mod timer;
+mod wire;
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Incoming};
+use hyper::client::conn::http1::{self, Connection, SendRequest};
+use hyper::{Request, StatusCode};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+pub use timer::Timer;
+use wire::{Payload, Socket, Wire};
+
+/// An open connection.
+pub struct Link {
+    sender: SendRequest<Payload>,
+    connection: Pin<Box<Connection<Socket, Payload>>>,
+    wire: Rc<Wire>,
+    /// Whether an exchange has succeeded on it: the backend may have closed it since.
+    used: bool,
+}
+
+/// The limits of an attempt; `None` is no time-out for that one.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// For the connection to be made.
+    pub connect: Option<Duration>,
+    /// For the whole request to be written.
+    pub write: Option<Duration>,
+    /// From the last byte sent to the last byte of the answer.
+    pub read: Option<Duration>,
+    /// Bytes of an answer's body that are read: a longer one ends the connection and counts by its status.
+    pub answer_bytes: usize,
+}
+
+/// How an exchange went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// The gate was shut: not a byte was written. Not a failure of the backend.
+    #[error("not started: the lease has run out")]
+    Shut,
+    /// A connection that was used before broke before a byte of an answer: repeat at once on a new one.
+    #[error("the backend closed the idle connection")]
+    Stale,
+    /// Cut by us: the outcome is unknown.
+    #[error("cut: the partition was given up or the lease has run out")]
+    Cut,
+    /// The request was not written in time.
+    #[error("write timed out")]
+    WriteTimeout,
+    /// The answer was not complete in time: the outcome is unknown.
+    #[error("read timed out")]
+    ReadTimeout,
+    /// The backend closed the connection without an answer: the outcome is unknown.
+    #[error("the backend closed the connection without an answer")]
+    Closed,
+    /// The connection broke: the outcome is unknown.
+    #[error("the connection broke")]
+    Broken(#[source] hyper::Error),
+}
+
+/// How a connection could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The server refused, or is not there.
+    #[error("cannot connect")]
+    Refused(#[source] io::Error),
+    /// Cut by us. Not a failure of the backend.
+    #[error("cut: the partition was given up or the lease has run out")]
+    Cut,
+    /// No connection in time.
+    #[error("connect timed out")]
+    Timeout,
+    /// HTTP could not be spoken.
+    #[error("cannot start HTTP")]
+    Handshake(#[source] hyper::Error),
+}
+
+/// What an exchange asks its worker while it runs.
+pub trait Control {
+    /// Asked right before the first byte is written.
+    fn may_start(&self) -> bool;
+    /// Asked in every poll: whether to give up at once. Arranges for `cx` to be woken when that changes.
+    fn is_cut(&self, cx: &mut Context<'_>) -> bool;
+}
+
+impl Link {
+    /// Connects to `server` (`host:port`), within `limits.connect` and until `control` cuts it.
+    ///
+    /// # Errors
+    /// See [`ConnectError`]: not a byte of a request was sent.
+    pub async fn connect(
+        server: &str,
+        limits: &Limits,
+        timer: &mut Timer,
+        control: &impl Control,
+    ) -> Result<Self, ConnectError> {
+        let until = limits.connect.map(|timeout| Instant::now() + timeout);
+        let mut connecting = pin!(TcpStream::connect(server));
+        let stream = poll_fn(|cx| {
+            if control.is_cut(cx) {
+                return Poll::Ready(Err(ConnectError::Cut));
+            }
+            if let Poll::Ready(stream) = connecting.as_mut().poll(cx) {
+                return Poll::Ready(stream.map_err(ConnectError::Refused));
+            }
+            let timeout = until.map_or(Poll::Pending, |until| timer.poll(cx, until));
+            timeout.map(|()| Err(ConnectError::Timeout))
+        });
+        let stream = stream.await?;
+        stream.set_nodelay(true).map_err(ConnectError::Refused)?;
+        let wire = Rc::new(Wire::default());
+        let socket = Socket::new(stream, Rc::clone(&wire));
+        let (sender, connection) = http1::handshake(socket).await.map_err(ConnectError::Handshake)?;
+        Ok(Self {
+            sender,
+            connection: Box::pin(connection),
+            wire,
+            used: false,
+        })
+    }
+
+    /// Sends `request` and reads the answer. Returns the status and whether the connection may be used again.
+    ///
+    /// # Errors
+    /// See [`ExchangeError`]; the connection is then to be dropped.
+    pub async fn exchange(
+        &mut self,
+        request: Request<Bytes>,
+        limits: &Limits,
+        timer: &mut Timer,
+        control: &impl Control,
+    ) -> Result<(StatusCode, bool), ExchangeError> {
+        self.wire.begin();
+        let request = request.map(|value| Payload::new(value, &self.wire));
+        let (wire, connection) = (Rc::clone(&self.wire), &mut self.connection);
+        let mut talk = pin!(talk(&mut self.sender, request, limits.answer_bytes, control));
+        let mut deadlines = Deadlines::start(limits);
+        let mut open = true;
+        let outcome = poll_fn(|cx| {
+            if control.is_cut(cx) {
+                return Poll::Ready(Err(Stop::Cut));
+            }
+            // The talk first, so that a request it hands over is written by the connection in the same poll.
+            if let Poll::Ready(outcome) = talk.as_mut().poll(cx) {
+                return Poll::Ready(outcome);
+            }
+            open = connection.as_mut().poll(cx).is_pending();
+            if let Poll::Ready(outcome) = talk.as_mut().poll(cx) {
+                return Poll::Ready(outcome);
+            }
+            if !open {
+                // The connection has ended and left the talk without an answer: nobody would wake it.
+                return Poll::Ready(Err(Stop::Closed));
+            }
+            deadlines.poll(cx, timer, &wire).map(Err)
+        })
+        .await;
+        let stale = self.used && !wire.is_answered();
+        self.used = true;
+        outcome
+            .map(|(status, whole)| (status, whole && open))
+            .map_err(|stop| stop.explain(stale))
+    }
+}
+
+/// Why an exchange stopped, before it is known whether that counts.
+#[derive(Debug)]
+enum Stop {
+    Shut,
+    Cut,
+    WriteTimeout,
+    ReadTimeout,
+    Closed,
+    Broken(hyper::Error),
+}
+
+impl Stop {
+    fn explain(self, stale: bool) -> ExchangeError {
+        match self {
+            Self::Shut => ExchangeError::Shut,
+            Self::Cut => ExchangeError::Cut,
+            Self::WriteTimeout => ExchangeError::WriteTimeout,
+            Self::ReadTimeout => ExchangeError::ReadTimeout,
+            Self::Closed | Self::Broken(_) if stale => ExchangeError::Stale,
+            Self::Closed => ExchangeError::Closed,
+            Self::Broken(error) => ExchangeError::Broken(error),
+        }
+    }
+}
+
+/// The exchange as hyper's sender sees it. Returns the status and whether all of the answer was read.
+async fn talk(
+    sender: &mut SendRequest<Payload>,
+    request: Request<Payload>,
+    limit: usize,
+    control: &impl Control,
+) -> Result<(StatusCode, bool), Stop> {
+    sender.ready().await.map_err(Stop::Broken)?;
+    if !control.may_start() {
+        return Err(Stop::Shut);
+    }
+    // No await between the check and this call, and the connection is polled next: see the module's comment.
+    let answer = sender.send_request(request).await.map_err(Stop::Broken)?;
+    let status = answer.status();
+    let whole = read_all(answer.into_body(), limit).await.map_err(Stop::Broken)?;
+    Ok((status, whole))
+}
+
+/// Reads and drops a body; `false` if it is longer than `limit`.
+async fn read_all(body: Incoming, limit: usize) -> Result<bool, hyper::Error> {
+    let mut body = pin!(body);
+    let mut read = 0;
+    while !body.is_end_stream() {
+        let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await else {
+            break;
+        };
+        read += frame?.data_ref().map_or(0, Bytes::len);
+        if read > limit {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The two time-outs of an exchange, one after the other.
+struct Deadlines {
+    read_timeout: Option<Duration>,
+    write_until: Option<Instant>,
+    read_until: Option<Instant>,
+    written: bool,
+}
+
+impl Deadlines {
+    fn start(limits: &Limits) -> Self {
+        let write_until = limits.write.map(|timeout| Instant::now() + timeout);
+        Self {
+            read_timeout: limits.read,
+            write_until,
+            read_until: None,
+            written: false,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, timer: &mut Timer, wire: &Wire) -> Poll<Stop> {
+        if !self.written && wire.is_written() {
+            self.written = true;
+            self.read_until = self.read_timeout.map(|timeout| Instant::now() + timeout);
+        }
+        let (until, stop) = match self.written {
+            false => (self.write_until, Stop::WriteTimeout),
+            true => (self.read_until, Stop::ReadTimeout),
+        };
+        match until {
+            Some(until) => timer.poll(cx, until).map(|()| stop),
+            None => Poll::Pending,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! Exchanges with a server that misbehaves by script, byte by byte.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+
+/// What the server does with one connection, request by request.
+#[derive(Clone, Copy)]
+enum Act {
+    Answer(&'static str),
+    Close,
+    Hang,
+    AnswerAndClose(&'static str),
+}
+
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+async fn server<const N: usize>(script: [Act; N]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut buffer = [0; 4096];
+        for act in script {
+            if matches!(act, Act::Close) {
+                return;
+            }
+            if stream.read(&mut buffer).await.unwrap() == 0 {
+                return;
+            }
+            match act {
+                Act::Answer(text) => stream.write_all(text.as_bytes()).await.unwrap(),
+                Act::AnswerAndClose(text) => {
+                    stream.write_all(text.as_bytes()).await.unwrap();
+                    return;
+                }
+                Act::Hang => tokio::time::sleep(Duration::from_secs(60)).await,
+                Act::Close => return,
+            }
+        }
+    });
+    address
+}
+
+struct Open(Cell<bool>);
+
+impl Control for Open {
+    fn may_start(&self) -> bool {
+        self.0.get()
+    }
+
+    fn is_cut(&self, _cx: &mut Context<'_>) -> bool {
+        false
+    }
+}
+
+async fn push(link: &mut Link) -> Result<(StatusCode, bool), ExchangeError> {
+    push_if(link, true).await
+}
+
+async fn push_if(link: &mut Link, open: bool) -> Result<(StatusCode, bool), ExchangeError> {
+    let request = Request::post("/x")
+        .header("host", "backend")
+        .body(Bytes::from_static(b"value"))
+        .unwrap();
+    link.exchange(request, &LIMITS, &mut Timer::new(), &Open(Cell::new(open)))
+        .await
+}
+
+async fn connect<const N: usize>(script: [Act; N]) -> Link {
+    Link::connect(
+        &server(script).await,
+        &LIMITS,
+        &mut Timer::new(),
+        &Open(Cell::new(true)),
+    )
+    .await
+    .unwrap()
+}
+
+const LIMITS: Limits = Limits {
+    connect: None,
+    write: None,
+    read: Some(Duration::from_millis(50)),
+    answer_bytes: 10,
+};
+
+#[tokio::test]
+async fn a_connection_serves_one_exchange_after_another() {
+    let mut link = connect([Act::Answer(OK), Act::Answer("HTTP/1.1 204 No Content\r\n\r\n")]).await;
+    assert_eq!(push(&mut link).await.unwrap(), (StatusCode::OK, true));
+    assert_eq!(push(&mut link).await.unwrap().0, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn a_closed_idle_connection_is_stale_and_no_failure() {
+    let mut link = connect([Act::Answer(OK), Act::Close]).await;
+    push(&mut link).await.unwrap();
+    assert!(matches!(push(&mut link).await, Err(ExchangeError::Stale)));
+}
+
+#[tokio::test]
+async fn a_fresh_connection_that_breaks_is_a_failure() {
+    let mut link = connect([Act::Close]).await;
+    assert!(matches!(
+        push(&mut link).await,
+        Err(ExchangeError::Broken(_) | ExchangeError::Closed)
+    ));
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_inside_an_answer_is_a_failure() {
+    let half = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf";
+    let mut link = connect([Act::Answer(OK), Act::AnswerAndClose(half)]).await;
+    push(&mut link).await.unwrap();
+    assert!(matches!(push(&mut link).await, Err(ExchangeError::Broken(_))));
+}
+
+#[tokio::test]
+async fn the_read_time_out_runs_from_the_last_byte_sent() {
+    let mut link = connect([Act::Hang]).await;
+    assert!(matches!(push(&mut link).await, Err(ExchangeError::ReadTimeout)));
+}
+
+#[tokio::test]
+async fn an_answer_over_the_limit_counts_by_its_status_and_ends_the_connection() {
+    let long = "HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\n01234567890123456789";
+    let mut link = connect([Act::Answer(long)]).await;
+    assert_eq!(push(&mut link).await.unwrap(), (StatusCode::OK, false));
+}
+
+#[tokio::test]
+async fn an_answer_that_closes_leaves_a_connection_that_is_stale() {
+    let close = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok";
+    let mut link = connect([Act::AnswerAndClose(close)]).await;
+    let (status, _) = push(&mut link).await.unwrap();
+    assert_eq!(status, StatusCode::OK);
+    assert!(matches!(push(&mut link).await, Err(ExchangeError::Stale)));
+}
+
+#[tokio::test]
+async fn a_shut_gate_writes_nothing() {
+    let mut link = connect([Act::Answer(OK)]).await;
+    assert!(matches!(
+        push_if(&mut link, false).await,
+        Err(ExchangeError::Shut)
+    ));
+    assert_eq!(
+        push(&mut link).await.unwrap().0,
+        StatusCode::OK,
+        "the server has seen one request"
+    );
+}
+
+#[tokio::test]
+async fn a_redirect_is_an_answer() {
+    let moved = "HTTP/1.1 302 Found\r\nlocation: /y\r\ncontent-length: 0\r\n\r\n";
+    let mut link = connect([Act::Answer(moved)]).await;
+    assert_eq!(push(&mut link).await.unwrap().0, StatusCode::FOUND);
+}
+
+#[tokio::test]
+async fn a_refused_connection_says_so() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    assert!(matches!(
+        Link::connect(&address, &LIMITS, &mut Timer::new(), &Open(Cell::new(true))).await,
+        Err(ConnectError::Refused(_))
+    ));
+}

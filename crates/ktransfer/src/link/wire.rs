@@ -1,0 +1,154 @@
+//! What a connection tells about one request: whether all of it is written, and whether a byte of the answer has
+//! come. hyper reports neither, and both decide: the read time-out runs from the last byte sent, and a request
+//! is repeated on a new connection only if not a byte of an answer has been seen.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// The state of the request that a connection carries; shared by the socket, the body and the link, all on one
+/// thread.
+#[derive(Debug, Default)]
+pub(super) struct Wire {
+    /// hyper has taken the whole body into its buffer.
+    taken: Cell<bool>,
+    /// The whole request is with the kernel.
+    written: Cell<bool>,
+    /// A byte has come since the request began.
+    answered: Cell<bool>,
+}
+
+impl Wire {
+    /// A new request begins.
+    pub(super) fn begin(&self) {
+        self.taken.set(false);
+        self.written.set(false);
+        self.answered.set(false);
+    }
+
+    pub(super) fn is_written(&self) -> bool {
+        self.written.get()
+    }
+
+    pub(super) fn is_answered(&self) -> bool {
+        self.answered.get()
+    }
+}
+
+/// A socket that keeps [`Wire`] up to date.
+#[derive(Debug)]
+pub(super) struct Socket {
+    stream: TcpStream,
+    wire: Rc<Wire>,
+}
+
+impl Socket {
+    pub(super) fn new(stream: TcpStream, wire: Rc<Wire>) -> Self {
+        Self { stream, wire }
+    }
+}
+
+impl Read for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buf: ReadBufCursor<'_>,
+    ) -> Poll<Result<(), io::Error>> {
+        // Through a buffer of our own, because hyper's cursor does not tell how much was read into it. Answers
+        // are short: the copy is a hundred bytes.
+        let mut bytes = [0; 2048];
+        let room = buf.remaining().min(bytes.len());
+        let Some(space) = bytes.get_mut(..room) else {
+            return Poll::Ready(Ok(()));
+        };
+        let mut space = ReadBuf::new(space);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut space))?;
+        if !space.filled().is_empty() {
+            self.wire.answered.set(true);
+            buf.put_slice(space.filled());
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Write for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<Result<usize, io::Error>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), io::Error>> {
+        // hyper flushes the socket only after its own buffer is empty.
+        if self.wire.taken.get() {
+            self.wire.written.set(true);
+        }
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), io::Error>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<Result<usize, io::Error>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+}
+
+/// The value of one record as a request body.
+#[derive(Debug)]
+pub(super) struct Payload {
+    value: Option<Bytes>,
+    wire: Rc<Wire>,
+}
+
+impl Payload {
+    pub(super) fn new(value: Bytes, wire: &Rc<Wire>) -> Self {
+        // An empty body is never asked for a frame: it is taken from the start.
+        wire.taken.set(value.is_empty());
+        Self {
+            value: Some(value).filter(|value| !value.is_empty()),
+            wire: Rc::clone(wire),
+        }
+    }
+}
+
+impl Body for Payload {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.wire.taken.set(true);
+        Poll::Ready(self.value.take().map(|value| Ok(Frame::data(value))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.value.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.value.as_ref().map_or(0, |value| value.len() as u64))
+    }
+}

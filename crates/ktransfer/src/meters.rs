@@ -1,0 +1,86 @@
+//! What the push path counts, per module. Handles are made once and held; labels are the module's name and fixed
+//! words, never a key, an offset or a URL.
+
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+/// Attempts by outcome: `delivered`, `retried`, `exhausted` (given up after the last attempt), `repeated` (a backend had
+/// closed an idle connection: not an attempt), `cut` (on the wire when the partition or the lease ended).
+pub const PUSHES: &str = "ktransfer_pushes_total";
+/// Records that ended without a push, by reason: `filtered`, `undecodable`, `unpushable` (no URI can be made of them).
+pub const PASSED_OVER: &str = "ktransfer_records_passed_over_total";
+/// Records fetched a second time in one assignment and dropped.
+pub const STALE: &str = "ktransfer_records_stale_total";
+/// Records that Kafka deleted before they were fetched.
+pub const LOST: &str = "ktransfer_records_lost_total";
+/// From the start of a push to the end of its answer, failed ones included.
+pub const PUSH_SECONDS: &str = "ktransfer_push_seconds";
+/// Pushes on their way.
+pub const IN_FLIGHT: &str = "ktransfer_pushes_in_flight";
+/// Records between the commit positions and the newest fetched.
+pub const UNCOMMITTED: &str = "ktransfer_records_uncommitted";
+/// Times that the module was started again after it had failed.
+pub const RESTARTS: &str = "ktransfer_module_restarts_total";
+/// 1 while the module's file is valid and the module runs.
+pub const RUNNING: &str = "ktransfer_module_running";
+
+/// The handles of one module.
+#[derive(Debug)]
+pub struct Meters {
+    /// Delivered pushes.
+    pub delivered: Counter,
+    /// Failed attempts that will be repeated.
+    pub retried: Counter,
+    /// Records given up after their last attempt.
+    pub exhausted: Counter,
+    /// Repeats on a new connection.
+    pub repeated: Counter,
+    /// Requests cut on the wire.
+    pub cut: Counter,
+    /// Records whose method is not wanted.
+    pub filtered: Counter,
+    /// Records whose method cannot be read.
+    pub undecodable: Counter,
+    /// Records of which no URI can be made.
+    pub unpushable: Counter,
+    /// Records fetched twice.
+    pub stale: Counter,
+    /// Records lost to retention.
+    pub lost: Counter,
+    /// Length of a push.
+    pub seconds: Histogram,
+    in_flight: Gauge,
+    uncommitted: Gauge,
+}
+
+impl Meters {
+    /// Registers the module's handles.
+    #[must_use]
+    pub fn new(module: &str) -> Self {
+        let pushes =
+            |outcome: &'static str| counter!(PUSHES, "module" => module.to_owned(), "outcome" => outcome);
+        let passed =
+            |reason: &'static str| counter!(PASSED_OVER, "module" => module.to_owned(), "reason" => reason);
+        Self {
+            delivered: pushes("delivered"),
+            retried: pushes("retried"),
+            exhausted: pushes("exhausted"),
+            repeated: pushes("repeated"),
+            cut: pushes("cut"),
+            filtered: passed("filtered"),
+            undecodable: passed("undecodable"),
+            unpushable: passed("unpushable"),
+            stale: counter!(STALE, "module" => module.to_owned()),
+            lost: counter!(LOST, "module" => module.to_owned()),
+            seconds: histogram!(PUSH_SECONDS, "module" => module.to_owned()),
+            in_flight: gauge!(IN_FLIGHT, "module" => module.to_owned()),
+            uncommitted: gauge!(UNCOMMITTED, "module" => module.to_owned()),
+        }
+    }
+
+    /// Tells how many pushes are on their way and how many records are uncommitted.
+    #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+    pub fn tell(&self, in_flight: usize, uncommitted: usize) {
+        self.in_flight.set(in_flight as f64);
+        self.uncommitted.set(uncommitted as f64);
+    }
+}

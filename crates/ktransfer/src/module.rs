@@ -1,0 +1,387 @@
+//! A running module: a thread with a runtime of its own, whose tasks own everything that records touch on their way. The
+//! loop here applies the orders of coordination, sends the module's reports, and lets time pass.
+//!
+//! The module ends when coordination closes its orders, or with an error; then its supervisor starts it again.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use kcommon::kafka::{CommitOffset, PartitionId};
+use kcommon::readiness::Latch;
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::Offset;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
+
+use crate::assignment::{Assignment, Order, Report};
+use crate::budget::Budget;
+use crate::config;
+use crate::consumer::{self, Consumer};
+use crate::dispatcher::{Bounds, Dispatcher, Seat};
+use crate::fetch::{Fetch, Progress, Source};
+use crate::key::KeyHasher;
+use crate::lease::Lease;
+use crate::meters::Meters;
+use crate::target::Target;
+use crate::worker::Worker;
+
+/// How often commits, drains and bounds are looked at while something is under way. The least time between two commits of
+/// a partition.
+const TICK: Duration = Duration::from_millis(50);
+/// The same while nothing is under way.
+const QUIET_TICK: Duration = Duration::from_millis(250);
+/// How often the client is asked how far it has got beyond the last record.
+const POSITIONS: Duration = Duration::from_millis(500);
+
+/// What a module needs to run.
+pub struct Start {
+    /// Its configuration.
+    pub module: config::Module,
+    /// `host:port` of brokers to begin with.
+    pub brokers: Vec<String>,
+    /// From coordination; closed when the module is to end.
+    pub orders: mpsc::Receiver<Order>,
+    /// To coordination.
+    pub reports: mpsc::Sender<Report>,
+    /// The process's lease.
+    pub lease: Lease,
+    /// The process's byte budget.
+    pub budget: Budget,
+    /// Says which partitions stand still.
+    pub latch: Latch,
+}
+
+/// Why a module ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum ModuleError {
+    /// No thread or runtime to run on.
+    #[error("cannot start the module's runtime")]
+    Runtime(#[source] std::io::Error),
+    /// The Kafka client could not be made.
+    #[error("cannot make the Kafka client")]
+    Client(#[source] KafkaError),
+    /// A backend server's address cannot stand in a `Host` header.
+    #[error("a backend server's address is no legal Host header")]
+    Host(#[source] hyper::header::InvalidHeaderValue),
+    /// A task of the module panicked: a bug, and the log has it.
+    #[error("a task of the module ended unexpectedly")]
+    Task(#[source] tokio::task::JoinError),
+    /// The fetch of a partition panicked: a bug, and the log has it.
+    #[error("the fetch of partition {0} ended unexpectedly")]
+    Fetch(PartitionId),
+    /// A record came by the wrong way, so that the order of its partition is in doubt.
+    #[error("a record of partition {0} arrived outside its queue")]
+    Astray(PartitionId),
+    /// Coordination does not take reports any more.
+    #[error("coordination has ended")]
+    Coordination,
+}
+
+/// Runs a module on the calling thread until it ends.
+///
+/// # Errors
+/// See [`ModuleError`]; the claims of the module are to be given up, and it may be started again.
+pub fn run(start: Start) -> Result<(), ModuleError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(ModuleError::Runtime)?;
+    let local = tokio::task::LocalSet::new();
+    let outcome = local.block_on(&runtime, async {
+        let mut running = Running::new(start)?;
+        running.run().await
+    });
+    // Tasks go before the runtime that they use; a blocked question to a broker does not hold up the end.
+    drop(local);
+    runtime.shutdown_background();
+    outcome
+}
+
+/// A fetch task and what is known of it.
+struct Fetching {
+    assignment: Assignment,
+    task: JoinHandle<std::convert::Infallible>,
+    progress: Rc<Progress>,
+}
+
+struct Running {
+    orders: mpsc::Receiver<Order>,
+    reports: mpsc::Sender<Report>,
+    lease: Lease,
+    latch: Latch,
+    source: Rc<Source>,
+    dispatcher: Rc<RefCell<Dispatcher>>,
+    bell: Rc<Notify>,
+    /// Workers and the task on the client's main queue; none of them ends by itself.
+    tasks: JoinSet<ModuleError>,
+    fetching: HashMap<PartitionId, Fetching>,
+    /// Assignments that wait until an earlier epoch of their partition has nothing on the wire.
+    waiting: Vec<(Assignment, CommitOffset)>,
+    next_tick: Instant,
+    next_positions: Instant,
+    /// Whether requests on the wire have been cut since the lease last held.
+    lease_cut: bool,
+}
+
+impl Running {
+    fn new(start: Start) -> Result<Self, ModuleError> {
+        let Start {
+            module,
+            brokers,
+            orders,
+            reports,
+            lease,
+            budget,
+            latch,
+        } = start;
+        let consumer = consumer::connect(&module.name, &brokers).map_err(ModuleError::Client)?;
+        let meters = Rc::new(Meters::new(&module.name));
+        let bounds = Bounds {
+            workers: module.worker_num.min(module.window_size).get(),
+            max_uncommitted: module.max_uncommitted.get(),
+            commit_interval: module.commit_interval,
+        };
+        let dispatcher = Dispatcher::new(bounds, lease.clone(), budget, Rc::clone(&meters));
+        let bell = dispatcher.bell();
+        let dispatcher = Rc::new(RefCell::new(dispatcher));
+        let target = Rc::new(Target::new(module.clone()).map_err(ModuleError::Host)?);
+        let mut tasks = JoinSet::new();
+        for seat in (0..bounds.workers).map(Seat) {
+            let worker = Worker::new(
+                seat,
+                Rc::clone(&dispatcher),
+                Rc::clone(&target),
+                Rc::clone(&meters),
+            );
+            tasks.spawn_local(worker.run().map(|never| match never {}));
+        }
+        tasks.spawn_local(serve_main_queue(Arc::clone(&consumer)));
+        let source = Source {
+            consumer,
+            module: Rc::new(module),
+            dispatcher: Rc::clone(&dispatcher),
+            hasher: KeyHasher::new(uuid::Uuid::new_v4().into_bytes()),
+            meters,
+        };
+        latch.ready();
+        let now = Instant::now();
+        Ok(Self {
+            orders,
+            reports,
+            lease,
+            latch,
+            source: Rc::new(source),
+            dispatcher,
+            bell,
+            tasks,
+            fetching: HashMap::new(),
+            waiting: Vec::new(),
+            next_tick: now,
+            next_positions: now,
+            lease_cut: false,
+        })
+    }
+
+    async fn run(&mut self) -> Result<(), ModuleError> {
+        let reports = self.reports.clone();
+        loop {
+            let wake = self
+                .dispatcher
+                .borrow()
+                .next_wake()
+                .map_or(self.next_tick, |wake| wake.min(self.next_tick));
+            let has_report = self.dispatcher.borrow().has_report();
+            tokio::select! {
+                // Orders first: after a revoke nothing of its partition may begin. Then reports, which others wait for.
+                biased;
+                order = self.orders.recv() => match order {
+                    Some(order) => self.obey(order).await,
+                    None => return Ok(()),
+                },
+                permit = reports.reserve(), if has_report => {
+                    let permit = permit.map_err(|_closed| ModuleError::Coordination)?;
+                    if let Some(report) = self.dispatcher.borrow_mut().next_report() {
+                        permit.send(report);
+                    }
+                }
+                Some(ended) = self.tasks.join_next() => {
+                    return Err(ended.unwrap_or_else(ModuleError::Task));
+                }
+                () = self.lease.cut_due(), if !self.lease_cut => {
+                    self.lease_cut = true;
+                    self.dispatcher.borrow_mut().cut_all();
+                }
+                () = self.bell.notified() => self.assign_waiting(),
+                () = tokio::time::sleep_until(wake) => self.pass_time()?,
+            }
+        }
+    }
+
+    async fn obey(&mut self, order: Order) {
+        match order {
+            Order::Assign { assignment, position } => {
+                self.waiting.push((assignment, position));
+                self.assign_waiting();
+            }
+            Order::Revoke { assignment, deadline } => {
+                self.stop_fetching(assignment).await;
+                self.dispatcher.borrow_mut().revoke(assignment, deadline);
+            }
+            Order::Lost { assignment } => {
+                self.stop_fetching(assignment).await;
+                self.dispatcher.borrow_mut().lose(assignment);
+            }
+            Order::CommitDone { assignment, outcome } => {
+                self.dispatcher.borrow_mut().commit_done(assignment, outcome);
+            }
+        }
+    }
+
+    /// Begins the assignments whose partition is free of earlier epochs.
+    fn assign_waiting(&mut self) {
+        let waiting = std::mem::take(&mut self.waiting);
+        for (assignment, position) in waiting {
+            if self.dispatcher.borrow().is_busy(assignment.partition) {
+                self.waiting.push((assignment, position));
+            } else {
+                self.begin(assignment, position);
+            }
+        }
+    }
+
+    fn begin(&mut self, assignment: Assignment, position: CommitOffset) {
+        tracing::info!(
+            module = self.source.module.name,
+            partition = assignment.partition.0,
+            epoch = assignment.epoch.get(),
+            position = position.get(),
+            "partition assigned"
+        );
+        let room = self
+            .dispatcher
+            .borrow_mut()
+            .assign(assignment, position, Instant::now());
+        let progress = Rc::new(Progress::default());
+        let fetch = Fetch::new(Rc::clone(&self.source), assignment, room, Rc::clone(&progress));
+        let task = tokio::task::spawn_local(fetch.run());
+        self.fetching.insert(
+            assignment.partition,
+            Fetching {
+                assignment,
+                task,
+                progress,
+            },
+        );
+    }
+
+    async fn stop_fetching(&mut self, assignment: Assignment) {
+        self.waiting.retain(|(waiting, _)| *waiting != assignment);
+        if self
+            .fetching
+            .get(&assignment.partition)
+            .is_none_or(|fetching| fetching.assignment != assignment)
+        {
+            return;
+        }
+        if let Some(fetching) = self.fetching.remove(&assignment.partition) {
+            fetching.task.abort();
+            // Its queue has to be gone before the partition can be assigned again.
+            if let Err(error) = fetching.task.await
+                && error.is_panic()
+            {
+                tracing::error!(
+                    module = self.source.module.name,
+                    partition = assignment.partition.0,
+                    "the fetch of a partition had panicked"
+                );
+            }
+            tracing::info!(
+                module = self.source.module.name,
+                partition = assignment.partition.0,
+                epoch = assignment.epoch.get(),
+                "partition no longer fetched"
+            );
+        }
+    }
+
+    fn pass_time(&mut self) -> Result<(), ModuleError> {
+        let now = Instant::now();
+        if now < self.next_tick {
+            self.dispatcher.borrow_mut().wake(now);
+            return Ok(());
+        }
+        if let Some((partition, _)) = self
+            .fetching
+            .iter()
+            .find(|(_, fetching)| fetching.task.is_finished())
+        {
+            return Err(ModuleError::Fetch(*partition));
+        }
+        if now >= self.next_positions {
+            self.next_positions = now + POSITIONS;
+            self.take_positions();
+            self.tell_stopped();
+        }
+        let mut dispatcher = self.dispatcher.borrow_mut();
+        dispatcher.tick(now);
+        self.next_tick = now + if dispatcher.is_quiet() { QUIET_TICK } else { TICK };
+        // Once the lease holds again it may run out again.
+        self.lease_cut = self.lease_cut && self.lease.cut_due().now_or_never().is_some();
+        Ok(())
+    }
+
+    /// Lets the ledgers know of what was passed without a record: transaction markers, aborted and compacted records.
+    fn take_positions(&self) {
+        let Ok(positions) = self.source.consumer.position() else {
+            return;
+        };
+        for element in positions.elements() {
+            let Some(fetching) = self.fetching.get(&PartitionId(element.partition())) else {
+                continue;
+            };
+            let position = match element.offset() {
+                Offset::Offset(offset) => CommitOffset::try_from(offset).ok(),
+                _ => None,
+            };
+            if let Some(position) = fetching.progress.judge(position) {
+                self.dispatcher
+                    .borrow_mut()
+                    .reach(fetching.assignment.epoch, position);
+            }
+        }
+    }
+
+    fn tell_stopped(&self) {
+        let stopped = self.fetching.iter().find_map(|(partition, fetching)| {
+            fetching
+                .progress
+                .stopped()
+                .map(|reason| format!("partition {partition} is stopped: {reason}"))
+        });
+        match stopped {
+            Some(reason) => self.latch.not_ready(reason),
+            None => self.latch.ready(),
+        }
+    }
+}
+
+/// Serves the client's main queue, on which its errors and log lines come. Records come on their partitions' own queues: one
+/// that comes here has overtaken or been overtaken.
+async fn serve_main_queue(consumer: Arc<Consumer>) -> ModuleError {
+    loop {
+        match consumer.recv().await {
+            Ok(record) => {
+                use rdkafka::message::Message as _;
+                return ModuleError::Astray(PartitionId(record.partition()));
+            }
+            // Told by the client's context already; the client goes on by itself.
+            Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "Kafka client"),
+        }
+    }
+}

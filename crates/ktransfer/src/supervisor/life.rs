@@ -1,0 +1,200 @@
+//! One life of a module: its thread and its coordination, from the first broker's address to the last released claim.
+
+use std::time::Duration;
+
+use kcommon::readiness::Latch;
+use kcommon::zookeeper;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use super::source::{Change, Watched};
+use crate::config::Module;
+use crate::coordinator;
+use crate::module::{self, ModuleError};
+
+/// Orders and reports that may wait on either side; both sides go on without room here.
+const CHANNEL: usize = 1024;
+/// The wait before the brokers' addresses are asked for again.
+const RETRY: Duration = Duration::from_secs(1);
+/// What a module's thread may take to end after its coordination has.
+const THREAD_GRACE: Duration = Duration::from_secs(5);
+
+/// How a life ended.
+pub(super) enum Ended {
+    /// It was asked to.
+    Stopped,
+    /// Its file says something else.
+    Changed(Box<Module>),
+    /// It failed, for this reason.
+    Failed(String),
+}
+
+pub(super) struct Life<'a> {
+    module: Module,
+    shared: &'a Shared,
+    latch: &'a Latch,
+}
+
+/// The two halves of a running module.
+struct Halves {
+    coordination: JoinHandle<coordinator::Ended>,
+    thread: oneshot::Receiver<Result<(), ModuleError>>,
+    stop: CancellationToken,
+}
+
+impl<'a> Life<'a> {
+    pub(super) fn new(module: Module, shared: &'a Shared, latch: &'a Latch) -> Self {
+        Self {
+            module,
+            shared,
+            latch,
+        }
+    }
+
+    pub(super) async fn run(self, watched: &mut Watched, stop: &CancellationToken) -> Ended {
+        let brokers = tokio::select! {
+            () = stop.cancelled() => return Ended::Stopped,
+            brokers = self.brokers() => brokers,
+        };
+        self.latch.ready();
+        let mut halves = match self.start(brokers) {
+            Ok(halves) => halves,
+            Err(error) => return Ended::Failed(format!("cannot start a thread: {error}")),
+        };
+        // Kept while the file is refused: dropping it takes its reason away.
+        let mut _refused = None;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => {
+                    halves.end().await;
+                    return Ended::Stopped;
+                }
+                outcome = &mut halves.thread => {
+                    halves.end().await;
+                    return Ended::Failed(why(outcome));
+                }
+                _ended = &mut halves.coordination => {
+                    return Ended::Failed("its coordination ended unexpectedly".into());
+                }
+                change = watched.changed() => match change {
+                    Change::Valid(module) if *module != self.module => {
+                        halves.end().await;
+                        return Ended::Changed(module);
+                    }
+                    Change::Valid(_same) => _refused = None,
+                    Change::Invalid(invalid) => {
+                        tracing::error!(
+                            module = self.module.name,
+                            problems = %invalid,
+                            "changed module file refused; the module goes on with the last valid one"
+                        );
+                        let latch = self.shared.readiness.latch(format!("module {} file", self.module.name));
+                        latch.not_ready(format!("the changed file is refused: {invalid}"));
+                        _refused = Some(latch);
+                    }
+                },
+            }
+        }
+    }
+
+    /// The brokers to begin with; waits until there are some.
+    async fn brokers(&self) -> Vec<String> {
+        if !self.shared.broker_hosts.is_empty() {
+            return self.shared.broker_hosts.clone();
+        }
+        let mut sessions = self.shared.process.sessions.clone();
+        loop {
+            let Some(session) = sessions.current() else {
+                self.latch.not_ready("waits for ZooKeeper");
+                sessions.changed().await;
+                continue;
+            };
+            match zookeeper::brokers(&session).await {
+                Ok(brokers) if !brokers.is_empty() => return brokers,
+                Ok(_none) => self.latch.not_ready(
+                    "no broker is registered in ZooKeeper; is zk_chroot that of the Kafka cluster?",
+                ),
+                Err(error) => self
+                    .latch
+                    .not_ready(format!("cannot read the brokers from ZooKeeper: {error}")),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    fn start(&self, brokers: Vec<String>) -> std::io::Result<Halves> {
+        let (order_sender, orders) = mpsc::channel(CHANNEL);
+        let (reports, report_receiver) = mpsc::channel(CHANNEL);
+        let (thread_ended, thread) = oneshot::channel();
+        let (able_sender, able) = watch::channel(true);
+        let name = &self.module.name;
+        let start = module::Start {
+            module: self.module.clone(),
+            brokers,
+            orders,
+            reports,
+            lease: self.shared.lease.clone(),
+            budget: self.shared.budget.clone(),
+            latch: self.shared.readiness.latch(format!("module {name} partitions")),
+        };
+        std::thread::Builder::new()
+            .name(format!("kt-{name}"))
+            .spawn(move || {
+                let outcome = module::run(start);
+                drop(able_sender);
+                // The supervisor has gone only when the process ends.
+                drop(thread_ended.send(outcome));
+            })?;
+        let link = coordinator::Link {
+            orders: order_sender,
+            reports: report_receiver,
+            able,
+            latch: self.shared.readiness.latch(format!("module {name} coordination")),
+        };
+        let bits = coordinator::Module {
+            name: name.clone(),
+            topic: self.module.topic.clone(),
+            initial_offset: self.module.initial_offset,
+            drain_timeout: self.module.drain_timeout,
+        };
+        let stop = CancellationToken::new();
+        let running = coordinator::run(bits, self.shared.process.clone(), link, stop.clone());
+        Ok(Halves {
+            coordination: tokio::spawn(running),
+            thread,
+            stop,
+        })
+    }
+}
+
+impl Halves {
+    /// Ends what still runs: coordination drains the module, commits and releases, and with it the thread ends.
+    async fn end(&mut self) {
+        self.stop.cancel();
+        if !self.coordination.is_finished()
+            && let Err(error) = (&mut self.coordination).await
+        {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the coordination of a module panicked"
+            );
+        }
+        if !self.thread.is_terminated()
+            && tokio::time::timeout(THREAD_GRACE, &mut self.thread)
+                .await
+                .is_err()
+        {
+            tracing::error!("the thread of a module does not end; going on without it");
+        }
+    }
+}
+
+fn why(outcome: Result<Result<(), ModuleError>, oneshot::error::RecvError>) -> String {
+    match outcome {
+        Ok(Ok(())) => "it ended without being asked to".into(),
+        Ok(Err(error)) => kcommon::daemon::Failure::from_error(&error).to_string(),
+        Err(_panicked) => "its thread panicked; the log has the place".into(),
+    }
+}
