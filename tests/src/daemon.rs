@@ -25,6 +25,8 @@ pub struct Setup {
     files: HashMap<PathBuf, String>,
     arguments: Option<Vec<String>>,
     admin: bool,
+    admin_port: Option<u16>,
+    binaries: Option<PathBuf>,
 }
 
 impl Setup {
@@ -36,6 +38,8 @@ impl Setup {
             files: HashMap::new(),
             arguments: None,
             admin: true,
+            admin_port: None,
+            binaries: None,
         };
         setup.file(format!("conf/{name}.yaml"), main)
     }
@@ -60,6 +64,24 @@ impl Setup {
         Self { admin: false, ..self }
     }
 
+    /// Says which admin port the main file names.
+    #[must_use]
+    pub fn admin_at(self, port: u16) -> Self {
+        Self {
+            admin_port: Some(port),
+            ..self
+        }
+    }
+
+    /// Takes the binary from this directory.
+    #[must_use]
+    pub fn binaries(self, dir: &Path) -> Self {
+        Self {
+            binaries: Some(dir.to_path_buf()),
+            ..self
+        }
+    }
+
     /// Starts it without waiting for anything.
     ///
     /// # Panics
@@ -70,7 +92,7 @@ impl Setup {
             .prefix(self.name)
             .tempdir()
             .expect("a temporary directory");
-        let admin = ports::free_port();
+        let admin = self.admin_port.unwrap_or_else(ports::free_port);
         let main = PathBuf::from(format!("conf/{}.yaml", self.name));
         if let Some(text) = self.files.get_mut(&main)
             && self.admin
@@ -84,8 +106,12 @@ impl Setup {
         let arguments = self
             .arguments
             .unwrap_or_else(|| vec!["-f".to_owned(), main.display().to_string()]);
+        let binary = self
+            .binaries
+            .map_or_else(|| binary(self.name), |dir| dir.join(self.name));
         let mut daemon = Daemon {
             name: self.name,
+            binary,
             arguments,
             dir: Some(dir),
             admin,
@@ -121,6 +147,7 @@ impl Setup {
 #[derive(Debug)]
 pub struct Daemon {
     name: &'static str,
+    binary: PathBuf,
     arguments: Vec<String>,
     /// None only while it is dropped.
     dir: Option<TempDir>,
@@ -264,13 +291,12 @@ impl Daemon {
     }
 
     fn launch(&mut self) {
-        let binary = binary(self.name);
         let out = fs::File::options()
             .create(true)
             .append(true)
             .open(self.dir().join("output"));
         let out = out.expect("the temporary directory is there");
-        let child = Command::new(&binary)
+        let child = Command::new(&self.binary)
             .args(&self.arguments)
             .current_dir(self.dir())
             .stdin(Stdio::null())

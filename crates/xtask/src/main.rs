@@ -1,7 +1,9 @@
 //! `cargo xtask`: the local cluster, the demo, the tests, the benchmarks. Never shipped.
 
+mod bench;
 mod build;
 mod cluster;
+mod demo;
 mod docs;
 #[cfg(test)]
 mod structure;
@@ -30,6 +32,13 @@ enum Task {
     Topic(topic::Arguments),
     /// Writes the generated tables of docs/configuration.md.
     Docs,
+    /// How fast the daemons are, beside a yardstick of the same run.
+    Bench(bench::Arguments),
+    /// The same work without Kafka; started by `bench`.
+    #[command(hide = true, subcommand)]
+    Yardstick(bench::yardstick::Yardstick),
+    /// The whole product at work: stores and pushes 20,000 records and kills a ktransfer midway.
+    Demo(demo::Arguments),
     /// Every test of the workspace, on a cluster started for it.
     Test(test::Arguments),
 }
@@ -39,6 +48,9 @@ fn main() -> ExitCode {
         Task::Cluster(arguments) => cluster::run(&arguments),
         Task::Topic(arguments) => topic::run(&arguments),
         Task::Docs => docs::run(),
+        Task::Bench(arguments) => bench::run(&arguments),
+        Task::Yardstick(yardstick) => bench::yardstick::run(&yardstick),
+        Task::Demo(arguments) => demo::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
     };
     match done {

@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let binaries = build::daemons()?;
+    let binaries = build::daemons(build::Profile::Dev)?;
     let base = paths::target().join("test-clusters");
     sweep_abandoned(&base)?;
     let run = base.join(std::process::id().to_string());
