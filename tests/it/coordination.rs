@@ -131,6 +131,28 @@ async fn a_hanging_request_delays_only_the_hand_over_of_its_partition() {
 }
 
 #[tokio::test]
+async fn a_stopping_instance_leaves_the_group_before_it_releases() {
+    let scene = Scene::new("leaves", 1).await;
+    let settings = Settings {
+        hosts: vec![scene.cluster.zookeeper.clone()],
+        chroot: scene.cluster.chroot.clone(),
+        session_timeout: SESSION,
+    };
+    let session = Session::connect(&settings).await.unwrap();
+    let one = scene.start("a:1");
+    one.runs_partitions(1).await;
+    one.advance(0, 5);
+    assert_eq!(one.stop().await, Ended::Stopped);
+    let left = session.exists(&scene.path("ids")).await.unwrap().unwrap().pzxid;
+    let released = session.get(&scene.offset_path(0)).await.unwrap().unwrap();
+    assert_eq!(released.data, b"5");
+    assert!(
+        left < released.stat.mzxid,
+        "the others' quotas must grow before the partitions are free"
+    );
+}
+
+#[tokio::test]
 async fn an_answer_that_is_lost_is_found_out() {
     let scene = Scene::new("lostanswer", 2).await;
     let proxy = Proxy::start(&scene.cluster.zookeeper).await;
@@ -203,18 +225,31 @@ async fn an_instance_that_is_cut_off_stops_pushing_before_another_takes_over() {
 #[tokio::test]
 async fn a_commit_of_a_former_owner_is_refused() {
     let scene = Scene::new("fenced", 1).await;
-    let one = scene.start("a:1");
+    let proxy = Proxy::start(&scene.cluster.zookeeper).await;
+    let mut start = Start::new("a:1", &scene.name, &scene.name);
+    start.zookeeper = Some(proxy.address());
+    let one = start.on(&scene.cluster);
     one.runs_partitions(1).await;
     one.commit(0, 5).await;
-    // What a claim of another does, without waiting for ours to end.
+    // Another claims while our session lives on, and the news does not reach us before we commit.
+    proxy.hold_answers();
     scene.znodes.delete(&scene.owner_path(0)).await.unwrap();
     scene.znodes.set(&scene.owner_path(0), "c:3").await.unwrap();
     scene.znodes.set(&scene.offset_path(0), "5").await.unwrap();
-    // Nothing to commit on, if a look at the group was faster.
-    if one.runs().contains_key(&0) {
-        assert_eq!(one.commit(0, 9).await, CommitOutcome::Refused);
-    }
+    let (outcome, ()) = tokio::join!(one.commit(0, 9), async {
+        eventually("the commit is sent", SOON, async || {
+            proxy.passed(&scene.offset_path(0))
+        })
+        .await;
+        proxy.heal();
+    });
+    assert_eq!(outcome, CommitOutcome::Refused);
     eventually("the partition is lost", SOON, async || one.lost() == [0]).await;
+    assert_eq!(
+        one.revoked(),
+        [0; 0],
+        "it was taken by another, not moved by an operator"
+    );
     assert_eq!(
         scene.znodes.get(&scene.offset_path(0)).await.unwrap().unwrap(),
         "5"

@@ -54,6 +54,8 @@ struct Known {
     commits: Vec<(i32, CommitOutcome)>,
     /// Partitions whose requests do not end.
     hanging: Vec<i32>,
+    /// Partitions that were to be drained.
+    revoked: Vec<i32>,
     /// Partitions that were taken away without a drain.
     lost: Vec<i32>,
 }
@@ -158,7 +160,10 @@ impl Known {
                 self.runs.insert(assignment, position.get());
                 None
             }
-            Order::Revoke { assignment, .. } => self.drained(assignment),
+            Order::Revoke { assignment, .. } => {
+                self.revoked.push(assignment.partition.0);
+                self.drained(assignment)
+            }
             Order::Lost { assignment } => {
                 self.runs.remove(&assignment);
                 self.lost.push(assignment.partition.0);
@@ -198,6 +203,11 @@ impl Instance {
     /// Partitions lost so far.
     pub(super) fn lost(&self) -> Vec<i32> {
         self.module.known.lock().unwrap().lost.clone()
+    }
+
+    /// Partitions that were to be drained so far.
+    pub(super) fn revoked(&self) -> Vec<i32> {
+        self.module.known.lock().unwrap().revoked.clone()
     }
 
     /// Waits until the module runs so many partitions.

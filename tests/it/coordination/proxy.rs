@@ -2,6 +2,7 @@
 //! let requests through and lose their answers.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -24,6 +25,8 @@ pub(super) struct Proxy {
     gate: watch::Sender<Gate>,
     /// Raised to close every connection.
     resets: watch::Sender<u64>,
+    /// The requests that were passed on since the answers are held back.
+    requested: Arc<Mutex<Vec<u8>>>,
     task: AbortHandle,
 }
 
@@ -34,6 +37,8 @@ impl Proxy {
         let address = listener.local_addr().unwrap();
         let (gate, gates) = watch::channel(Gate::Open);
         let (resets, mut reset) = watch::channel(0);
+        let requested = Arc::new(Mutex::new(Vec::new()));
+        let record = Arc::clone(&requested);
         let target = target.to_owned();
         let task = tokio::spawn(async move {
             let mut pumps = JoinSet::new();
@@ -43,23 +48,27 @@ impl Proxy {
                 };
                 let ((from_client, to_client), (from_server, to_server)) =
                     (client.into_split(), server.into_split());
-                let (requests, answers) = (gates.clone(), gates.clone());
                 reset.mark_unchanged();
-                let (one, other) = (reset.clone(), reset.clone());
-                pumps.spawn(until_reset(
-                    pump(from_client, to_server, requests, &[Gate::Open, Gate::Requests]),
-                    one,
-                ));
-                pumps.spawn(until_reset(
-                    pump(from_server, to_client, answers, &[Gate::Open]),
-                    other,
-                ));
+                let record = Some(Arc::clone(&record));
+                let requests = Direction {
+                    gate: gates.clone(),
+                    passes: &[Gate::Open, Gate::Requests],
+                    record,
+                };
+                let answers = Direction {
+                    gate: gates.clone(),
+                    passes: &[Gate::Open],
+                    record: None,
+                };
+                pumps.spawn(until_reset(requests.pump(from_client, to_server), reset.clone()));
+                pumps.spawn(until_reset(answers.pump(from_server, to_client), reset.clone()));
             }
         });
         Self {
             address,
             gate,
             resets,
+            requested,
             task: task.abort_handle(),
         }
     }
@@ -81,7 +90,16 @@ impl Proxy {
 
     /// Lets requests through from now on, and holds back their answers.
     pub(super) fn hold_answers(&self) {
+        self.requested.lock().unwrap().clear();
         self.gate.send_replace(Gate::Requests);
+    }
+
+    /// Whether a request with this text was passed on since the answers are held back.
+    pub(super) fn passed(&self, text: &str) -> bool {
+        let requested = self.requested.lock().unwrap();
+        requested
+            .windows(text.len())
+            .any(|window| window == text.as_bytes())
     }
 
     /// Closes every connection, with what it holds back, and lets new ones pass everything.
@@ -105,17 +123,28 @@ async fn until_reset(pump: impl Future<Output = ()>, mut reset: watch::Receiver<
     }
 }
 
-async fn pump(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    mut gate: watch::Receiver<Gate>,
+/// One direction of a connection.
+struct Direction {
+    gate: watch::Receiver<Gate>,
     passes: &'static [Gate],
-) {
-    let mut buffer = vec![0; 16 * 1024];
-    while let Ok(read @ 1..) = from.read(&mut buffer).await {
-        let open = gate.wait_for(|gate| passes.contains(gate)).await.is_ok();
-        if !open || to.write_all(&buffer[..read]).await.is_err() {
-            return;
+    record: Option<Arc<Mutex<Vec<u8>>>>,
+}
+
+impl Direction {
+    async fn pump(mut self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
+        let mut buffer = vec![0; 16 * 1024];
+        while let Ok(read @ 1..) = from.read(&mut buffer).await {
+            let open = self
+                .gate
+                .wait_for(|gate| self.passes.contains(gate))
+                .await
+                .is_ok();
+            if !open || to.write_all(&buffer[..read]).await.is_err() {
+                return;
+            }
+            if let Some(record) = &self.record {
+                record.lock().unwrap().extend_from_slice(&buffer[..read]);
+            }
         }
     }
 }
