@@ -3,6 +3,8 @@
 //! Numbers that mean different things are different types, because "last delivered" against "next to deliver"
 //! is the classic way to lose or double a record.
 
+pub mod raw;
+
 use std::fmt;
 
 /// The longest topic name Kafka accepts, in bytes (`org.apache.kafka.common.internals.Topic`).
