@@ -11,8 +11,8 @@ use hyper::Response;
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use serde_json::json;
 
+use crate::client::Stored;
 use crate::failure::Failure;
-use crate::producer::Stored;
 
 /// A whole answer in memory.
 pub(crate) type Answer = Response<Full<Bytes>>;

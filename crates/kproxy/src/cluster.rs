@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 use kcommon::readiness::Latch;
 use kcommon::shutdown::Stop;
 use rdkafka::error::KafkaError;
-use rdkafka::producer::Producer as _;
+use tokio::sync::Notify;
 
+use crate::client::{Client, Signals};
 use crate::config;
 use crate::failure::Failure;
 use crate::health::{Change, Health};
 use crate::meters::Meters;
-use crate::producer::{Callbacks, Client, Producers, Signals, base_config};
+use crate::producer::{Producers, base_config};
 use crate::topics::{Known, Topics};
 
 /// How long a probe waits for any broker.
@@ -32,6 +33,8 @@ pub(crate) struct Cluster {
     meters: Meters,
     away: AtomicBool,
     topics: RwLock<Topics>,
+    /// Told when the first probe has ended.
+    probed: Notify,
     /// Held while a list is fetched; when the last attempt failed, its end.
     asking: tokio::sync::Mutex<Option<Instant>>,
 }
@@ -46,15 +49,26 @@ impl Cluster {
         signals: &Arc<Signals>,
         meters: Meters,
     ) -> Result<Self, KafkaError> {
-        let callbacks = Callbacks::new(Arc::clone(signals), meters.late.clone());
         Ok(Self {
-            client: Arc::new(base_config(config).create_with_context(callbacks)?),
+            client: Arc::new(Client::start(
+                "kafka-metadata",
+                &base_config(config),
+                signals,
+                &meters.late,
+            )?),
             signals: Arc::clone(signals),
             meters,
             away: AtomicBool::new(true),
             topics: RwLock::default(),
+            probed: Notify::new(),
             asking: tokio::sync::Mutex::default(),
         })
+    }
+
+    /// Waits for the end of the first probe, at most `patience`: whoever posts to a fresh proxy need not be refused.
+    pub(crate) async fn first_probe(&self, patience: Duration) {
+        // Either way the daemon goes on: a cluster that is away is answered with 503.
+        tokio::time::timeout(patience, self.probed.notified()).await.ok();
     }
 
     /// Whether no broker can be reached.
@@ -71,6 +85,7 @@ impl Cluster {
         match self.known(name) {
             Known::Yes => Ok(()),
             Known::No => Err(Failure::UnknownTopic),
+            Known::Away => Err(Failure::TopicAway),
             Known::Ask => self.ask(name).await,
         }
     }
@@ -78,7 +93,7 @@ impl Cluster {
     /// Kafka said that the topic does not exist.
     pub(crate) fn forget_topic(&self, name: &str) {
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
-        topics.forget(name);
+        topics.forget(name, Instant::now());
     }
 
     fn known(&self, name: &str) -> Known {
@@ -93,6 +108,7 @@ impl Cluster {
         match self.known(name) {
             Known::Yes => return Ok(()),
             Known::No => return Err(Failure::UnknownTopic),
+            Known::Away => return Err(Failure::TopicAway),
             Known::Ask if failed.is_some_and(|failed| failed > came) => return Err(Failure::BrokersAway),
             Known::Ask => {}
         }
@@ -106,6 +122,7 @@ impl Cluster {
         }
         match self.known(name) {
             Known::Yes => Ok(()),
+            Known::Away => Err(Failure::TopicAway),
             Known::No | Known::Ask => Err(Failure::UnknownTopic),
         }
     }
@@ -114,7 +131,7 @@ impl Cluster {
         let began = Instant::now();
         let client = Arc::clone(&self.client);
         let names = blocking(move || {
-            let metadata = client.client().fetch_metadata(None, LIST)?;
+            let metadata = client.kafka().fetch_metadata(None, LIST)?;
             let existing = metadata.topics().iter().filter(|topic| topic.error().is_none());
             Ok(existing
                 .map(|topic| topic.name().into())
@@ -138,7 +155,7 @@ impl Cluster {
             return self.list_topics().await.is_ok();
         };
         let client = Arc::clone(&self.client);
-        blocking(move || client.client().fetch_metadata(Some(&topic), PROBE).map(drop))
+        blocking(move || client.kafka().fetch_metadata(Some(&topic), PROBE).map(drop))
             .await
             .is_ok()
     }
@@ -154,6 +171,7 @@ impl Cluster {
             let answered = self.probe().await;
             let delivered = self.signals.delivered.swap(false, Ordering::Relaxed);
             self.apply(health.probed(answered, delivered), &latch);
+            self.probed.notify_one();
             self.replace_dead(&producers).await;
             tokio::select! {
                 () = self.signals.changed.notified() => {}

@@ -15,11 +15,12 @@ use hyper::{Method, http::request::Parts};
 use crate::admission::Admission;
 use crate::answer::{self, Answer};
 use crate::body::Receiver;
+use crate::client::{Report, Stored};
 use crate::cluster::Cluster;
 use crate::config::{Config, Http};
 use crate::failure::Failure;
 use crate::meters::Meters;
-use crate::producer::{Producers, Report, Stored};
+use crate::producer::Producers;
 use crate::request::{self, Commit};
 use crate::turn::{OpenRequests, Turn};
 
@@ -188,7 +189,9 @@ impl Service {
     fn judge(&self, commit: &Commit<'_>, report: Option<Report>) -> Result<Stored, Failure> {
         let report = report.unwrap_or(Err(Failure::Unconfirmed));
         if matches!(report, Err(Failure::UnknownTopic)) {
+            // It was there when the request came, so it may be back soon.
             self.cluster.forget_topic(&commit.topic);
+            return Err(Failure::TopicAway);
         }
         report
     }

@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use kcommon::kafka::raw::Persisted;
+use rdkafka::error::RDKafkaErrorCode;
 
 use crate::admission::Full;
 use crate::request::QueryError;
@@ -79,6 +80,12 @@ pub enum Failure {
     /// The producer did not take the record.
     #[error("the producer does not take the record now ({0}); send the record again later")]
     NotTaken(RDKafkaErrorCode),
+    /// The topic was there a moment ago.
+    #[error("Kafka does not know the topic at the moment, although it did; send the record again later")]
+    TopicAway,
+    /// Kafka did not take the record in time, and cannot have it.
+    #[error("Kafka did not take the record in time, and does not have it; send it again later")]
+    Expired,
     /// No broker answers.
     #[error("no Kafka broker can be reached; send the record again later")]
     BrokersAway,
@@ -150,6 +157,8 @@ impl Failure {
             Self::Full(Full::Bytes) => not(StatusCode::SERVICE_UNAVAILABLE, "too_many_bytes_in_flight"),
             Self::QueueFull => not(StatusCode::SERVICE_UNAVAILABLE, "queue_full"),
             Self::NotTaken(_) => not(StatusCode::SERVICE_UNAVAILABLE, "not_taken"),
+            Self::TopicAway => not(StatusCode::SERVICE_UNAVAILABLE, "topic_away"),
+            Self::Expired => not(StatusCode::SERVICE_UNAVAILABLE, "expired"),
             Self::BrokersAway => not(StatusCode::SERVICE_UNAVAILABLE, "brokers_away"),
             Self::NotEnoughReplicas => not(StatusCode::SERVICE_UNAVAILABLE, "not_enough_replicas"),
             Self::Stopping => not(StatusCode::SERVICE_UNAVAILABLE, "stopping"),
@@ -160,12 +169,27 @@ impl Failure {
 
     /// What a failed delivery means for the client.
     ///
-    /// librdkafka retries by itself, so what it gives up on may have been sent before: only answers that a broker gives
-    /// instead of storing, and refusals before anything is sent, are `not_persisted`.
+    /// The code alone does not tell: librdkafka repeats by itself, so a record that is refused in the end may have been stored
+    /// by an earlier attempt whose answer was lost. `persisted` is what it remembers of all attempts.
     #[must_use]
-    pub fn of_delivery(error: &KafkaError) -> Self {
+    pub fn of_delivery(code: RDKafkaErrorCode, persisted: Persisted) -> Self {
         use RDKafkaErrorCode as Code;
-        let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+        let expired = matches!(
+            code,
+            Code::MessageTimedOut | Code::TimedOutQueue | Code::PurgeQueue | Code::PurgeInflight
+        );
+        match persisted {
+            Persisted::No if expired => Self::Expired,
+            Persisted::No => Self::of_refusal(code),
+            Persisted::Possibly | Persisted::Yes if expired => Self::Unconfirmed,
+            Persisted::Possibly | Persisted::Yes => Self::Broken(code),
+        }
+    }
+
+    /// What it means that nobody took a record: neither the producer nor a broker has it.
+    #[must_use]
+    pub const fn of_refusal(code: RDKafkaErrorCode) -> Self {
+        use RDKafkaErrorCode as Code;
         match code {
             Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => Self::UnknownTopic,
             Code::InvalidTopic => Self::TopicRefused(code),
@@ -176,20 +200,7 @@ impl Failure {
             Code::InvalidRecord | Code::InvalidTimestamp | Code::PolicyViolation => Self::RecordRefused(code),
             Code::NotEnoughReplicas | Code::ISRInsufficient => Self::NotEnoughReplicas,
             Code::QueueFull => Self::QueueFull,
-            Code::MessageTimedOut | Code::TimedOutQueue | Code::PurgeQueue | Code::PurgeInflight => {
-                Self::Unconfirmed
-            }
-            other => Self::Broken(other),
-        }
-    }
-
-    /// What it means that the producer did not take a record: nothing was sent, whatever the reason.
-    #[must_use]
-    pub fn of_refusal(error: &KafkaError) -> Self {
-        match Self::of_delivery(error) {
-            Self::Broken(code) => Self::NotTaken(code),
-            Self::Unconfirmed => Self::NotTaken(RDKafkaErrorCode::MessageTimedOut),
-            refusal => refusal,
+            other => Self::NotTaken(other),
         }
     }
 }
@@ -232,6 +243,8 @@ mod tests {
             (Failure::Full(Full::Bytes), 503, NotPersisted),
             (Failure::QueueFull, 503, NotPersisted),
             (Failure::NotTaken(code), 503, NotPersisted),
+            (Failure::TopicAway, 503, NotPersisted),
+            (Failure::Expired, 503, NotPersisted),
             (Failure::BrokersAway, 503, NotPersisted),
             (Failure::NotEnoughReplicas, 503, NotPersisted),
             (Failure::Stopping, 503, NotPersisted),
@@ -249,20 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_the_producer_refuses_is_never_stored() {
-        for code in [
-            RDKafkaErrorCode::QueueFull,
-            RDKafkaErrorCode::Fatal,
-            RDKafkaErrorCode::MessageTimedOut,
-            RDKafkaErrorCode::MessageSizeTooLarge,
-        ] {
-            let failure = Failure::of_refusal(&KafkaError::MessageProduction(code));
-            assert_eq!(failure.told().outcome, Outcome::NotPersisted, "{code:?}");
-        }
-    }
-
-    #[test]
-    fn a_failed_delivery_is_lost_only_when_kafka_cannot_have_the_record() {
+    fn a_refused_record_is_told_by_its_code() {
         use RDKafkaErrorCode as Code;
         for (code, expected) in [
             (Code::UnknownTopicOrPartition, "unknown_topic"),
@@ -272,17 +272,55 @@ mod tests {
             (Code::MessageSizeTooLarge, "record_too_large"),
             (Code::InvalidRecord, "record_refused"),
             (Code::NotEnoughReplicas, "not_enough_replicas"),
-            (Code::NotEnoughReplicasAfterAppend, "kafka_failed"),
-            (Code::RequestTimedOut, "kafka_failed"),
-            (Code::NotLeaderForPartition, "kafka_failed"),
-            (Code::BrokerTransportFailure, "kafka_failed"),
-            (Code::MessageTimedOut, "unconfirmed"),
-            (Code::PurgeQueue, "unconfirmed"),
-            (Code::PurgeInflight, "unconfirmed"),
             (Code::QueueFull, "queue_full"),
+            (Code::Fatal, "not_taken"),
+            (Code::BrokerTransportFailure, "not_taken"),
         ] {
-            let failure = Failure::of_delivery(&KafkaError::MessageProduction(code));
-            assert_eq!(failure.told().code, expected, "{code:?}");
+            for failure in [
+                Failure::of_refusal(code),
+                Failure::of_delivery(code, Persisted::No),
+            ] {
+                let told = failure.told();
+                assert_eq!(
+                    (told.code, told.outcome),
+                    (expected, Outcome::NotPersisted),
+                    "{code:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_that_may_have_been_sent_is_never_called_lost() {
+        use RDKafkaErrorCode as Code;
+        for code in [
+            Code::UnknownTopicOrPartition,
+            Code::NotEnoughReplicas,
+            Code::NotEnoughReplicasAfterAppend,
+            Code::RequestTimedOut,
+            Code::BrokerTransportFailure,
+            Code::MessageTimedOut,
+            Code::PurgeQueue,
+            Code::PurgeInflight,
+            Code::Fatal,
+        ] {
+            let told = Failure::of_delivery(code, Persisted::Possibly).told();
+            assert_eq!(
+                (told.status, told.outcome),
+                (StatusCode::GATEWAY_TIMEOUT, Outcome::PossiblyPersisted),
+                "{code:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_record_that_expired_unsent_is_told_apart_from_one_that_may_be_stored() {
+        for code in [RDKafkaErrorCode::MessageTimedOut, RDKafkaErrorCode::PurgeQueue] {
+            assert_eq!(Failure::of_delivery(code, Persisted::No), Failure::Expired);
+            assert_eq!(
+                Failure::of_delivery(code, Persisted::Possibly),
+                Failure::Unconfirmed
+            );
         }
     }
 }

@@ -11,6 +11,7 @@
 pub mod admission;
 mod answer;
 mod body;
+mod client;
 mod cluster;
 mod commit;
 pub mod config;

@@ -1,68 +1,27 @@
-//! The producers: librdkafka's clients, one set per acknowledgement level, and the way back of their reports.
+//! The producers: one set of clients per acknowledgement level, and their settings.
 //!
 //! `acks` belongs to a client in librdkafka, so each level has its own. `send` never waits; the body is copied once, into
-//! librdkafka's queue. The place of a request (its [`Permit`]) travels with the record and is given back by the
-//! delivery report, whatever became of the client.
+//! librdkafka's queue.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use metrics::Counter;
-use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message;
-use rdkafka::producer::{
-    BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig, ThreadedProducer,
-};
-use tokio::sync::{Notify, oneshot};
+use rdkafka::error::KafkaError;
+use tokio::sync::oneshot;
 
 use crate::admission::Permit;
+use crate::client::{Client, Report, Signals};
 use crate::config;
 use crate::failure::Failure;
 use crate::request::{Acks, Commit};
 
-/// Where a record was stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stored {
-    /// Its partition.
-    pub(crate) partition: i32,
-    /// Its offset; unknown with `acks=0`.
-    pub(crate) offset: Option<i64>,
-    /// Its timestamp in milliseconds, as Kafka keeps it.
-    pub(crate) timestamp: Option<i64>,
-}
-
-/// What became of a record.
-pub(crate) type Report = Result<Stored, Failure>;
-
-/// A record on its way; librdkafka carries it and gives it back with the report.
-pub(crate) struct Waiting {
-    report: oneshot::Sender<Report>,
-    _permit: Permit,
-}
-
-/// What librdkafka's threads tell the rest of the process.
-#[derive(Debug, Default)]
-pub(crate) struct Signals {
-    /// Something below changed.
-    pub(crate) changed: Notify,
-    /// A client has lost every broker.
-    pub(crate) suspected: AtomicBool,
-    /// Kafka confirmed a record.
-    pub(crate) delivered: AtomicBool,
-}
-
-/// The callbacks of one client. They run on its polling thread and only pass on.
-pub(crate) struct Callbacks {
-    signals: Arc<Signals>,
-    late: Counter,
-    dead: AtomicBool,
-}
-
-/// A client with its thread.
-pub(crate) type Client = ThreadedProducer<Callbacks>;
+/// How often a flush looks whether it is done.
+const FLUSH_STEP: Duration = Duration::from_millis(5);
+/// How long the reports on purged records may take.
+const PURGE: Duration = Duration::from_millis(500);
 
 /// Every producer of the process.
 pub(crate) struct Producers {
@@ -72,92 +31,13 @@ pub(crate) struct Producers {
 }
 
 struct Level {
+    name: String,
     config: ClientConfig,
     clients: Box<[RwLock<Client>]>,
     next: AtomicUsize,
 }
 
-impl Callbacks {
-    /// Callbacks that report to `signals` and count reports that nobody waits for in `late`.
-    #[must_use]
-    pub(crate) const fn new(signals: Arc<Signals>, late: Counter) -> Self {
-        Self {
-            signals,
-            late,
-            dead: AtomicBool::new(false),
-        }
-    }
-}
-
-impl ClientContext for Callbacks {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Emerg
-            | RDKafkaLogLevel::Alert
-            | RDKafkaLogLevel::Critical
-            | RDKafkaLogLevel::Error
-            | RDKafkaLogLevel::Warning => {
-                tracing::warn!(facility, message, "librdkafka");
-            }
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
-                tracing::info!(facility, message, "librdkafka");
-            }
-            RDKafkaLogLevel::Debug => {
-                tracing::debug!(facility, message, "librdkafka");
-            }
-        }
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "a Kafka client reports an error");
-        match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::AllBrokersDown) => self.signals.suspected.store(true, Ordering::Relaxed),
-            Some(RDKafkaErrorCode::Fatal) => self.dead.store(true, Ordering::Relaxed),
-            _ => return,
-        }
-        self.signals.changed.notify_one();
-    }
-}
-
-impl ProducerContext for Callbacks {
-    type DeliveryOpaque = Box<Waiting>;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, waiting: Box<Waiting>) {
-        let report = match result {
-            Ok(message) => {
-                self.signals.delivered.store(true, Ordering::Relaxed);
-                Ok(Stored {
-                    partition: message.partition(),
-                    offset: Some(message.offset()).filter(|&offset| offset >= 0),
-                    timestamp: message.timestamp().to_millis(),
-                })
-            }
-            Err((error, _message)) => Err(Failure::of_delivery(error)),
-        };
-        if let Err(unheard) = waiting.report.send(report)
-            && unheard.is_ok()
-        {
-            self.late.increment(1);
-        }
-    }
-}
-
 impl Level {
-    fn start(
-        config: ClientConfig,
-        producers: &config::Kafka,
-        callbacks: impl Fn() -> Callbacks,
-    ) -> Result<Self, KafkaError> {
-        let clients: Result<Vec<_>, _> = (0..producers.producers)
-            .map(|_| config.create_with_context(callbacks()).map(RwLock::new))
-            .collect();
-        Ok(Self {
-            config,
-            clients: clients?.into_boxed_slice(),
-            next: AtomicUsize::new(0),
-        })
-    }
-
     /// The next client in turn: records of requests that are open together have no order between them.
     fn client(&self) -> &RwLock<Client> {
         let turn = if self.clients.len() == 1 {
@@ -179,9 +59,17 @@ impl Producers {
         signals: &Arc<Signals>,
         late: &Counter,
     ) -> Result<Self, KafkaError> {
-        let level = |acks| {
-            Level::start(level_config(config, acks), config, || {
-                Callbacks::new(Arc::clone(signals), late.clone())
+        let level = |acks: Acks| {
+            let name = format!("kafka-acks{acks}");
+            let settings = level_config(config, acks);
+            let clients: Result<Vec<_>, _> = (0..config.producers)
+                .map(|_| Client::start(&name, &settings, signals, late).map(RwLock::new))
+                .collect();
+            Ok::<_, KafkaError>(Level {
+                name,
+                config: settings,
+                clients: clients?.into_boxed_slice(),
+                next: AtomicUsize::new(0),
             })
         };
         Ok(Self {
@@ -191,42 +79,27 @@ impl Producers {
         })
     }
 
-    /// Hands a record over. The report comes through the receiver; it also comes when nobody waits for it.
+    /// Hands a record over, as [`Client::send`].
     ///
     /// # Errors
-    /// The record was not taken, so nothing was sent; the permit is given back.
+    /// As [`Client::send`].
     pub(crate) fn send(
         &self,
         commit: &Commit<'_>,
         body: &[u8],
         permit: Permit,
     ) -> Result<oneshot::Receiver<Report>, Failure> {
-        let (sender, receiver) = oneshot::channel();
-        let waiting = Box::new(Waiting {
-            report: sender,
-            _permit: permit,
-        });
-        let mut record = BaseRecord::with_opaque_to(&commit.topic, waiting).payload(body);
-        if let Some(key) = &commit.key {
-            record = record.key(&**key);
-        }
-        let client = self.levels[commit.acks.index()].client();
-        let client = client.read().unwrap_or_else(PoisonError::into_inner);
-        match client.send(record) {
-            Ok(()) => Ok(receiver),
-            Err((error, _record)) => Err(Failure::of_refusal(&error)),
-        }
+        read(self.levels[commit.acks.index()].client()).send(commit, body, permit)
     }
 
     /// Whether a client hit an error it cannot survive.
     #[must_use]
     pub(crate) fn any_dead(&self) -> bool {
-        let mut clients = self.levels.iter().flat_map(|level| &level.clients);
-        clients.any(|client| is_dead(&client.read().unwrap_or_else(PoisonError::into_inner)))
+        self.clients().any(|client| read(client).is_dead())
     }
 
-    /// Puts a new client in the place of every one that hit an error it cannot survive. Returns how many. The old ones
-    /// report on what they still hold, which takes up to half a second: not for a thread that serves requests.
+    /// Puts a new client in the place of every dead one. Returns how many. Takes up to a second for each: not for a thread
+    /// that serves requests.
     ///
     /// # Errors
     /// A new client could not be made; the old one stays and is tried again.
@@ -234,11 +107,10 @@ impl Producers {
         let mut replaced = 0;
         for level in &self.levels {
             for place in &level.clients {
-                if !is_dead(&place.read().unwrap_or_else(PoisonError::into_inner)) {
+                if !read(place).is_dead() {
                     continue;
                 }
-                let callbacks = Callbacks::new(Arc::clone(&self.signals), self.late.clone());
-                let fresh = level.config.create_with_context(callbacks)?;
+                let fresh = Client::start(&level.name, &level.config, &self.signals, &self.late)?;
                 let old =
                     std::mem::replace(&mut *place.write().unwrap_or_else(PoisonError::into_inner), fresh);
                 drop(old);
@@ -248,25 +120,44 @@ impl Producers {
         Ok(replaced)
     }
 
-    /// Waits until Kafka has reported on every record, at most until `deadline`; then gives up what is left and
-    /// returns how many records that is. Blocks.
+    /// Waits until Kafka has reported on every record, at most until `deadline`; then gives up what is left and returns
+    /// how many records that is. Blocks.
     #[must_use]
     pub(crate) fn flush(&self, deadline: Instant) -> usize {
-        let mut left = 0;
-        for client in self.levels.iter().flat_map(|level| &level.clients) {
-            let client = client.read().unwrap_or_else(PoisonError::into_inner);
-            let patience = deadline.saturating_duration_since(Instant::now());
-            if client.flush(patience).is_err() {
-                left += usize::try_from(client.in_flight_count()).unwrap_or(0);
-                client.purge(PurgeConfig::default().queue().inflight());
-            }
+        if self.drained(deadline) {
+            return 0;
         }
+        let left = self.in_flight();
+        for client in self.clients() {
+            read(client).purge();
+        }
+        // Whoever still waits for an answer gets a true one.
+        self.drained(Instant::now() + PURGE);
         left
+    }
+
+    fn drained(&self, deadline: Instant) -> bool {
+        while self.in_flight() > 0 {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(FLUSH_STEP);
+        }
+        true
+    }
+
+    fn in_flight(&self) -> usize {
+        self.clients().map(|client| read(client).in_flight()).sum()
+    }
+
+    fn clients(&self) -> impl Iterator<Item = &RwLock<Client>> {
+        self.levels.iter().flat_map(|level| &level.clients)
     }
 }
 
-fn is_dead(client: &Client) -> bool {
-    client.client().context().dead.load(Ordering::Relaxed)
+/// A client cannot be left half changed, so a panic elsewhere changes nothing.
+fn read(client: &RwLock<Client>) -> RwLockReadGuard<'_, Client> {
+    client.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What every client of the process has in common.

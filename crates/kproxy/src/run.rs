@@ -5,15 +5,18 @@ use std::time::{Duration, Instant};
 
 use kcommon::daemon::{Context, Failure};
 
+use crate::client::Signals;
 use crate::cluster::Cluster;
 use crate::commit::Service;
 use crate::config::Config;
 use crate::meters::Meters;
-use crate::producer::{Producers, Signals};
+use crate::producer::Producers;
 use crate::server;
 
 /// How often gauges are set, and how often a stop looks whether it is done.
 const GAUGES: Duration = Duration::from_secs(1);
+/// How long to wait for a broker before requests are taken anyway.
+const FIRST_PROBE: Duration = Duration::from_secs(1);
 const DRAIN_STEP: Duration = Duration::from_millis(5);
 
 /// Serves until a stop is requested, then drains.
@@ -42,9 +45,10 @@ pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
         Arc::clone(&producers),
         meters,
     ));
+    let watch = Arc::clone(&cluster).watch(Arc::clone(&producers), latch, context.stop.clone());
+    let watch = tokio::spawn(watch);
+    cluster.first_probe(FIRST_PROBE).await;
     tracing::info!(port = config.http.port, "taking records at /commit");
-
-    let watch = tokio::spawn(cluster.watch(Arc::clone(&producers), latch, context.stop.clone()));
     let accept = tokio::spawn(server::accept(listener, Arc::clone(&service)));
     let gauges = tokio::spawn(gauges(Arc::clone(&service)));
     stopping.ready();

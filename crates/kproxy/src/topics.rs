@@ -2,9 +2,10 @@
 //!
 //! Pure; `lookup` does the asking. Names that clients make up take no room here: what is not in the list of the whole
 //! cluster is unknown, and the list is fetched again only when it is older than [`Topics::RECHECK`], however many
-//! unknown names are asked for. A listed topic stays known until Kafka itself says it is gone.
+//! unknown names are asked for. A listed topic stays known until Kafka itself says it is gone, and even then it is only
+//! away for a while: a broker that has just started denies topics that it is about to lead.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 /// What is known of a name.
@@ -14,6 +15,8 @@ pub(crate) enum Known {
     Yes,
     /// It did not exist a moment ago.
     No,
+    /// It did not exist a moment ago, but some seconds before it did.
+    Away,
     /// The list is too old to tell.
     Ask,
 }
@@ -22,6 +25,8 @@ pub(crate) enum Known {
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
     names: HashSet<Box<str>>,
+    /// Names that were known and are no more, since when; at most as many as the cluster had.
+    away: HashMap<Box<str>, Instant>,
     listed: Option<Listed>,
 }
 
@@ -35,6 +40,9 @@ impl Topics {
     /// How long an unknown name stays unknown: the longest time until a new topic is noticed.
     pub(crate) const RECHECK: Duration = Duration::from_secs(1);
 
+    /// How long a topic that was known is away rather than unknown.
+    pub(crate) const GRACE: Duration = Duration::from_secs(5);
+
     /// A list that takes long to fetch (thousands of topics) is fetched for this share of the time at most.
     const SHARE: u32 = 20;
 
@@ -45,20 +53,31 @@ impl Topics {
             return Known::Yes;
         }
         match self.listed {
-            Some(listed) if now.saturating_duration_since(listed.at) < listed.valid() => Known::No,
+            Some(listed) if now.saturating_duration_since(listed.at) < listed.valid() => {
+                match self.away.get(name) {
+                    Some(&since) if in_grace(since, now) => Known::Away,
+                    Some(_) | None => Known::No,
+                }
+            }
             Some(_) | None => Known::Ask,
         }
     }
 
     /// Takes a new list that was complete at `now` and took `took` to fetch.
     pub(crate) fn list(&mut self, names: HashSet<Box<str>>, now: Instant, took: Duration) {
-        self.names = names;
+        let before = std::mem::replace(&mut self.names, names);
+        self.away
+            .retain(|name, since| in_grace(*since, now) && !self.names.contains(name));
+        let gone = before.into_iter().filter(|name| !self.names.contains(name));
+        self.away.extend(gone.map(|name| (name, now)));
         self.listed = Some(Listed { at: now, took });
     }
 
-    /// Kafka said that `name` does not exist: the next request for it asks again, unless the list is new.
-    pub(crate) fn forget(&mut self, name: &str) {
-        self.names.remove(name);
+    /// Kafka said at `now` that `name` does not exist: the next request for it asks again, unless the list is new.
+    pub(crate) fn forget(&mut self, name: &str, now: Instant) {
+        if let Some(name) = self.names.take(name) {
+            self.away.insert(name, now);
+        }
     }
 
     /// Any topic of the cluster, for a cheap question to it.
@@ -66,6 +85,10 @@ impl Topics {
     pub(crate) fn any(&self) -> Option<&str> {
         self.names.iter().next().map(AsRef::as_ref)
     }
+}
+
+fn in_grace(since: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(since) < Topics::GRACE
 }
 
 impl Listed {
@@ -113,11 +136,33 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_that_kafka_denies_is_asked_for_again() {
+    fn a_topic_that_kafka_denies_is_away_before_it_is_unknown() {
         let now = Instant::now();
         let mut topics = listed(&["a"], now, Duration::ZERO);
-        topics.forget("a");
-        assert_eq!(topics.known("a", now), Known::No);
+        topics.forget("a", now);
+        assert_eq!(topics.known("a", now), Known::Away);
         assert_eq!(topics.known("a", now + Topics::RECHECK), Known::Ask);
+        let later = now + Topics::GRACE;
+        topics.list(HashSet::new(), later, Duration::ZERO);
+        assert_eq!(topics.known("a", later), Known::No);
+    }
+
+    #[test]
+    fn a_topic_that_is_listed_no_more_is_away_before_it_is_unknown() {
+        let now = Instant::now();
+        let mut topics = listed(&["a", "b"], now, Duration::ZERO);
+        topics.list(HashSet::from(["b".into()]), now, Duration::ZERO);
+        assert_eq!(topics.known("a", now), Known::Away);
+        topics.list(HashSet::from(["a".into(), "b".into()]), now, Duration::ZERO);
+        assert_eq!(topics.known("a", now), Known::Yes);
+        assert!(topics.away.is_empty());
+    }
+
+    #[test]
+    fn a_made_up_name_takes_no_room() {
+        let now = Instant::now();
+        let mut topics = listed(&["a"], now, Duration::ZERO);
+        topics.forget("b", now);
+        assert!(topics.away.is_empty());
     }
 }

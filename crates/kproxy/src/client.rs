@@ -1,0 +1,236 @@
+//! One client of librdkafka: its thread, its callbacks, and the way back of a record's report.
+//!
+//! The thread only passes on: it never blocks on anything of ours. The place of a request (its [`Permit`]) travels with the
+//! record and is given back by the report, whatever became of the HTTP client.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use kcommon::kafka::raw::{Deliveries, Delivery, Persisted};
+use metrics::Counter;
+use rdkafka::client::{Client as KafkaClient, ClientContext};
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{
+    BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig,
+};
+use tokio::sync::{Notify, oneshot};
+
+use crate::admission::Permit;
+use crate::failure::Failure;
+use crate::request::Commit;
+
+/// How often the thread looks whether it should end while nothing happens.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Where a record was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    /// Its partition.
+    pub(crate) partition: i32,
+    /// Its offset; unknown with `acks=0`.
+    pub(crate) offset: Option<i64>,
+    /// Its timestamp in milliseconds, as Kafka keeps it.
+    pub(crate) timestamp: Option<i64>,
+}
+
+/// What became of a record.
+pub(crate) type Report = Result<Stored, Failure>;
+
+/// A record on its way; librdkafka carries it and gives it back with the report.
+pub(crate) struct Waiting {
+    report: oneshot::Sender<Report>,
+    _permit: Permit,
+}
+
+/// What librdkafka's threads tell the rest of the process.
+#[derive(Debug, Default)]
+pub(crate) struct Signals {
+    /// Something below changed.
+    pub(crate) changed: Notify,
+    /// A client has lost every broker.
+    pub(crate) suspected: AtomicBool,
+    /// Kafka confirmed a record.
+    pub(crate) delivered: AtomicBool,
+}
+
+/// The callbacks of one client.
+struct Callbacks {
+    signals: Arc<Signals>,
+    late: Counter,
+    dead: AtomicBool,
+}
+
+/// A client with its thread.
+pub(crate) struct Client {
+    producer: Arc<BaseProducer<Callbacks>>,
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ClientContext for Callbacks {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error
+            | RDKafkaLogLevel::Warning => tracing::warn!(facility, message, "librdkafka"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+                tracing::info!(facility, message, "librdkafka");
+            }
+            RDKafkaLogLevel::Debug => tracing::debug!(facility, message, "librdkafka"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "a Kafka client reports an error");
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::AllBrokersDown) => self.signals.suspected.store(true, Ordering::Relaxed),
+            Some(RDKafkaErrorCode::Fatal) => self.dead.store(true, Ordering::Relaxed),
+            _ => return,
+        }
+        self.signals.changed.notify_one();
+    }
+}
+
+impl ProducerContext for Callbacks {
+    type DeliveryOpaque = Box<Waiting>;
+
+    /// Only the producer's own end comes here: reports on what was purged, without librdkafka's memory of it.
+    fn delivery(&self, result: &DeliveryResult<'_>, waiting: Box<Waiting>) {
+        let code = match result {
+            Ok(_) => RDKafkaErrorCode::PurgeInflight,
+            Err((error, _message)) => error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown),
+        };
+        self.tell(Err(Failure::of_delivery(code, Persisted::Possibly)), *waiting);
+    }
+}
+
+impl Callbacks {
+    fn delivered(&self, delivery: &Delivery, waiting: Waiting) {
+        let report = match delivery.error {
+            None => {
+                self.signals.delivered.store(true, Ordering::Relaxed);
+                Ok(Stored {
+                    partition: delivery.partition,
+                    offset: Some(delivery.offset).filter(|&offset| offset >= 0),
+                    timestamp: Some(delivery.timestamp).filter(|&timestamp| timestamp >= 0),
+                })
+            }
+            Some(code) => Err(Failure::of_delivery(code, delivery.persisted)),
+        };
+        self.tell(report, waiting);
+    }
+
+    fn tell(&self, report: Report, waiting: Waiting) {
+        if let Err(unheard) = waiting.report.send(report)
+            && unheard.is_ok()
+        {
+            self.late.increment(1);
+        }
+    }
+}
+
+impl Client {
+    /// Starts a client and its thread, named `name`. Needs no broker. Errors go to `signals`; confirmations that nobody
+    /// waits for are counted in `late`.
+    ///
+    /// # Errors
+    /// librdkafka refuses a setting, or a thread cannot be made.
+    pub(crate) fn start(
+        name: &str,
+        config: &ClientConfig,
+        signals: &Arc<Signals>,
+        late: &Counter,
+    ) -> Result<Self, KafkaError> {
+        let callbacks = Callbacks {
+            signals: Arc::clone(signals),
+            late: late.clone(),
+            dead: AtomicBool::new(false),
+        };
+        let producer: Arc<BaseProducer<Callbacks>> = Arc::new(config.create_with_context(callbacks)?);
+        let ended = Arc::new(AtomicBool::new(false));
+        let thread = {
+            let (producer, ended) = (Arc::clone(&producer), Arc::clone(&ended));
+            std::thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(move || poll(&producer, &ended))
+        };
+        Ok(Self {
+            producer,
+            ended,
+            thread: Some(thread.map_err(|error| KafkaError::ClientCreation(error.to_string()))?),
+        })
+    }
+
+    /// For questions about the cluster.
+    pub(crate) fn kafka(&self) -> &KafkaClient<impl ClientContext + use<>> {
+        self.producer.client()
+    }
+
+    /// Hands a record over; never waits. The report comes through the receiver; it is also made when nobody waits for it.
+    ///
+    /// # Errors
+    /// The record was not taken, so nothing was sent; the permit is given back.
+    pub(crate) fn send(
+        &self,
+        commit: &Commit<'_>,
+        body: &[u8],
+        permit: Permit,
+    ) -> Result<oneshot::Receiver<Report>, Failure> {
+        let (sender, receiver) = oneshot::channel();
+        let waiting = Box::new(Waiting {
+            report: sender,
+            _permit: permit,
+        });
+        let mut record = BaseRecord::with_opaque_to(&commit.topic, waiting).payload(body);
+        if let Some(key) = &commit.key {
+            record = record.key(&**key);
+        }
+        match self.producer.send(record) {
+            Ok(()) => Ok(receiver),
+            Err((error, _record)) => {
+                let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+                Err(Failure::of_refusal(code))
+            }
+        }
+    }
+
+    /// Records without a report.
+    pub(crate) fn in_flight(&self) -> usize {
+        usize::try_from(self.producer.in_flight_count()).unwrap_or(0)
+    }
+
+    /// Gives up every record without a report; their reports follow.
+    pub(crate) fn purge(&self) {
+        self.producer.purge(PurgeConfig::default().queue().inflight());
+    }
+
+    /// Whether the client hit an error that it cannot survive.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.producer.context().dead.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Client {
+    /// Takes up to [`POLL`] and librdkafka's half second for what is still in flight.
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread of a Kafka client panicked; its records had no report");
+        }
+    }
+}
+
+fn poll(producer: &BaseProducer<Callbacks>, ended: &AtomicBool) {
+    let callbacks = Arc::clone(producer.context());
+    let mut deliveries = Deliveries::new(producer);
+    while !ended.load(Ordering::Relaxed) {
+        deliveries.poll(POLL, |delivery, waiting| callbacks.delivered(&delivery, *waiting));
+    }
+}
