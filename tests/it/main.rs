@@ -5,3 +5,4 @@ mod coordination;
 mod daemon;
 mod harness;
 mod kmonitor;
+mod kproxy;
