@@ -5,12 +5,12 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use hyper::Request;
 use hyper::body::{Body as _, Incoming};
-use hyper::{Method, http::request::Parts};
+use hyper::{Method, StatusCode, http::request::Parts};
 
 use crate::admission::Admission;
 use crate::answer::{self, Answer};
@@ -40,6 +40,7 @@ pub(crate) struct Service {
     pub(crate) open: Arc<OpenRequests>,
     patience: std::time::Duration,
     stopping: AtomicBool,
+    unconfirmed: AtomicU64,
 }
 
 impl Service {
@@ -60,7 +61,13 @@ impl Service {
             open: Arc::default(),
             patience: config.kafka.timeout,
             stopping: AtomicBool::new(false),
+            unconfirmed: AtomicU64::new(0),
         }
+    }
+
+    /// Requests that Kafka left without confirmation since the last call.
+    pub(crate) fn take_unconfirmed(&self) -> u64 {
+        self.unconfirmed.swap(0, Ordering::Relaxed)
     }
 
     /// From now on new requests are refused.
@@ -91,6 +98,9 @@ impl Service {
             Err(failure) => {
                 let told = failure.told();
                 self.meters.failed(told.code);
+                if told.status == StatusCode::GATEWAY_TIMEOUT || failure == Failure::Expired {
+                    self.unconfirmed.fetch_add(1, Ordering::Relaxed);
+                }
                 tracing::debug!(
                     status = told.status.as_u16(),
                     code = told.code,

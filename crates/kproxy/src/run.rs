@@ -17,6 +17,8 @@ use crate::server;
 const GAUGES: Duration = Duration::from_secs(1);
 /// How long to wait for a broker before requests are taken anyway.
 const FIRST_PROBE: Duration = Duration::from_secs(1);
+/// Ticks of the gauges between two lines about requests that failed for Kafka's sake.
+const TELL_EVERY: u32 = 10;
 const DRAIN_STEP: Duration = Duration::from_millis(5);
 
 /// Serves until a stop is requested, then drains.
@@ -33,6 +35,7 @@ pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
         |error: rdkafka::error::KafkaError| Failure::config(format!("librdkafka refuses a setting: {error}"));
     let producers = Arc::new(Producers::start(&config.kafka, &signals, &meters.late).map_err(refused)?);
     let cluster = Arc::new(Cluster::start(&config.kafka, &signals, meters.clone()).map_err(refused)?);
+    server::raise_descriptor_limit();
     let listener = server::listen(&config.http).await.map_err(|error| {
         Failure::new(format!(
             "port {} cannot be listened on ({error}); free it or change port",
@@ -74,6 +77,12 @@ async fn drain(service: &Arc<Service>, patience: Duration) -> Result<(), Failure
     while service.open.count() + service.admission.requests() > 0 && Instant::now() < deadline {
         tokio::time::sleep(DRAIN_STEP).await;
     }
+    if service.open.count() > 0 {
+        tracing::warn!(
+            open = service.open.count(),
+            "requests that did not end in time are cut"
+        );
+    }
     let producers = Arc::clone(&service.producers);
     let flush = tokio::task::spawn_blocking(move || producers.flush(deadline));
     match flush.await {
@@ -86,18 +95,32 @@ async fn drain(service: &Arc<Service>, patience: Duration) -> Result<(), Failure
     }
 }
 
+/// Sets the gauges, and tells of records without confirmation: a line for each would flood the log when it matters most.
 async fn gauges(service: Arc<Service>) {
     let mut tick = tokio::time::interval(GAUGES);
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a gauge is a float; counts stay far below 2^53"
-    )]
+    let mut ticks = 0_u32;
     loop {
         tick.tick().await;
-        service.meters.in_flight.set(service.admission.requests() as f64);
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a gauge is a float; counts stay far below 2^53"
+        )]
+        let gauge = |count: usize| count as f64;
+        service.meters.in_flight.set(gauge(service.admission.requests()));
         service
             .meters
             .in_flight_bytes
-            .set(service.admission.bytes() as f64);
+            .set(gauge(service.admission.bytes()));
+        ticks = ticks.wrapping_add(1);
+        if ticks.is_multiple_of(TELL_EVERY) {
+            let requests = service.take_unconfirmed();
+            if requests > 0 {
+                tracing::warn!(
+                    requests,
+                    seconds = TELL_EVERY,
+                    "requests ended without Kafka's confirmation; kproxy_requests_total has them by result"
+                );
+            }
+        }
     }
 }

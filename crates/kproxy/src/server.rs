@@ -47,19 +47,37 @@ pub(crate) async fn listen(http: &Http) -> io::Result<TcpListener> {
     }
 }
 
+/// Lets the process have as many descriptors as the system allows it: each connection takes one, and the usual soft limit
+/// of 1,024 is there for programs that use `select`.
+pub(crate) fn raise_descriptor_limit() {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised) {
+        tracing::warn!(%error, limit = limit.current, "the limit of open files stays as it is");
+    }
+}
+
 /// Accepts until the future is dropped.
 pub(crate) async fn accept(listener: TcpListener, service: Arc<Service>) {
     let places = Arc::new(Semaphore::new(service.http.max_connections));
+    let mut told = false;
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _peer)) => stream,
             Err(error) if is_of_one_connection(&error) => continue,
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted; trying again in 100 ms");
+                // Once per trouble: it would be ten lines a second.
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(%error, "connections cannot be accepted; trying on. Too many open files? Raise ulimit -n");
+                }
                 tokio::time::sleep(BREATH).await;
                 continue;
             }
         };
+        told = false;
         match Arc::clone(&places).try_acquire_owned() {
             Ok(place) => {
                 tokio::spawn(serve(stream, Arc::clone(&service), place));
