@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::header::{HOST, HeaderMap, HeaderValue};
+use hyper::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
 use hyper::http::uri::InvalidUri;
 use hyper::{Method, Request, StatusCode, Uri};
 use kcommon::kafka::PartitionId;
@@ -18,6 +18,9 @@ use crate::throttle::Throttle;
 use crate::uri::{Placeholders, UriTooLong};
 use crate::verdict::{Verdict, verdict};
 
+/// One line of a kind in so long for the module, however many records fail.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
+
 /// What all workers of a module push to. On the module's thread only.
 #[derive(Debug)]
 pub struct Target {
@@ -26,8 +29,10 @@ pub struct Target {
     limits: Limits,
     /// The server of the next attempt.
     turn: Cell<usize>,
-    /// Of the lines about failed pushes.
-    pub throttle: RefCell<Throttle>,
+    /// Of the lines about attempts that will be repeated.
+    pub failures: RefCell<Throttle>,
+    /// Of the lines about records that end undelivered: the others must not hold them back.
+    pub losses: RefCell<Throttle>,
 }
 
 /// One backend server.
@@ -75,7 +80,8 @@ impl Target {
             },
             module,
             turn: Cell::new(0),
-            throttle: RefCell::new(Throttle::new(Duration::from_secs(1))),
+            failures: RefCell::new(Throttle::new(LOG_INTERVAL)),
+            losses: RefCell::new(Throttle::new(LOG_INTERVAL)),
         })
     }
 
@@ -161,10 +167,17 @@ impl Server {
     /// The push of one record to this server.
     #[must_use]
     pub fn request(&self, uri: Uri, value: Bytes) -> Request<Bytes> {
+        let is_empty = value.is_empty();
         let mut request = Request::new(value);
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri;
         request.headers_mut().clone_from(&self.headers);
+        if is_empty {
+            // hyper leaves it out for an empty body, and some servers answer a POST without a length with 411.
+            request
+                .headers_mut()
+                .insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         request
     }
 }

@@ -16,6 +16,7 @@ use crate::meters::Meters;
 use crate::retry::Next;
 use crate::scheduler::Job;
 use crate::target::Target;
+use crate::throttle::Throttle;
 use crate::verdict::Verdict;
 
 /// See the module.
@@ -103,7 +104,12 @@ impl Worker {
             Ok(uri) => uri,
             Err(error) => {
                 self.meters.unpushable.increment(1);
-                self.warn(job, &error, "record passed over: no request can be made of it");
+                self.warn(
+                    &self.target.losses,
+                    job,
+                    &error,
+                    "record passed over: no request can be made of it",
+                );
                 return End::Done;
             }
         };
@@ -169,20 +175,35 @@ impl Worker {
         match self.target.module().retry.after_failure(attempts, Instant::now()) {
             Next::RetryAt(at) => {
                 self.meters.retried.increment(1);
-                self.warn(job, error, "push failed; it will be repeated");
+                self.warn(
+                    &self.target.failures,
+                    job,
+                    error,
+                    "push failed; it will be repeated",
+                );
                 End::RetryAt(at)
             }
             Next::Exhausted => {
                 self.meters.exhausted.increment(1);
-                self.warn(job, error, "record dropped: its last attempt failed");
+                self.warn(
+                    &self.target.losses,
+                    job,
+                    error,
+                    "record dropped: its last attempt failed",
+                );
                 End::Done
             }
         }
     }
 
-    /// One line a second for the module, however many records fail.
-    fn warn(&self, job: &Job, error: &(dyn std::error::Error + 'static), what: &'static str) {
-        let Some(held_back) = self.target.throttle.borrow_mut().pass(Instant::now()) else {
+    fn warn(
+        &self,
+        throttle: &RefCell<Throttle>,
+        job: &Job,
+        error: &(dyn std::error::Error + 'static),
+        what: &'static str,
+    ) {
+        let Some(held_back) = throttle.borrow_mut().pass(Instant::now()) else {
             return;
         };
         let partition = self
