@@ -6,3 +6,4 @@ mod daemon;
 mod harness;
 mod kmonitor;
 mod kproxy;
+mod push;
