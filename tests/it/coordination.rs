@@ -371,6 +371,21 @@ async fn a_module_that_ends_leaves_nothing_claimed_while_the_session_lives_on() 
 }
 
 #[tokio::test]
+async fn coordination_that_panics_is_swept_up_while_the_session_lives_on() {
+    let scene = Scene::new("swept", 2).await;
+    let mut one = scene.start("a:1");
+    one.runs_partitions(2).await;
+    one.commit(0, 5).await;
+    one.end_of_coordination().await;
+    assert_eq!(scene.ids().await, [""; 0]);
+    assert_eq!(scene.owner_count().await, 0);
+    assert_eq!(
+        scene.znodes.get(&scene.offset_path(0)).await.unwrap().unwrap(),
+        "5"
+    );
+}
+
+#[tokio::test]
 async fn a_module_that_cannot_run_leaves_its_share_to_the_others() {
     let scene = Scene::new("unable", 2).await;
     let (one, two) = (scene.start("a:1"), scene.start("b:2"));

@@ -1,4 +1,4 @@
-//! ZooKeeper as the daemons see it: one session, the paths of the classic layout, brokers and topics.
+//! ZooKeeper as the daemons see it: one session, the paths of the classic layout, brokers.
 //!
 //! Every operation is bounded in time. An operation that is given up is not taken back: the request was sent
 //! when it was first polled, and the server may still apply it, so a write that was not answered has an
@@ -10,7 +10,7 @@ mod error;
 pub mod layout;
 mod session;
 
-pub use brokers::{Topic, brokers, topic};
+pub use brokers::brokers;
 pub use error::{Error, MultiError, Unanswered};
 pub use session::{Lifetime, Node, Session, Settings, Watch, Write};
 pub use zookeeper_client::{SessionId, Stat};

@@ -42,6 +42,8 @@ pub(super) struct Instance {
     module: FakeModule,
     stop: CancellationToken,
     keeper_stop: CancellationToken,
+    /// What the coordinator was started with.
+    coordinated: (Module, Process),
     coordinator: Option<JoinHandle<Ended>>,
     keeper: Option<JoinHandle<()>>,
 }
@@ -104,6 +106,7 @@ impl Start {
             initial_offset: self.initial_offset,
             drain_timeout: Duration::from_secs(2),
         };
+        let coordinated = (module.clone(), process.clone());
         let (orders, order_receiver) = mpsc::channel(4);
         let (reports, report_receiver) = mpsc::channel(4);
         let (able, able_receiver) = watch::channel(true);
@@ -128,6 +131,7 @@ impl Start {
             ))),
             stop,
             keeper_stop,
+            coordinated,
         }
     }
 }
@@ -314,6 +318,14 @@ impl Instance {
         self.keeper_stop.cancel();
         self.keeper.take().unwrap().await.unwrap();
         ended
+    }
+
+    /// Coordination ends without a chance to do anything, as by a panic, and the supervisor sweeps behind it.
+    pub(super) async fn end_of_coordination(&mut self) {
+        let coordinator = self.coordinator.take().unwrap();
+        coordinator.abort();
+        assert!(coordinator.await.unwrap_err().is_cancelled());
+        coordinator::sweep(&self.coordinated.0, &self.coordinated.1).await;
     }
 
     /// The module ends by itself; how its coordinator ends then. The session lives on.

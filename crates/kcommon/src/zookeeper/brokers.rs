@@ -1,27 +1,15 @@
-//! What Kafka itself keeps in ZooKeeper: the addresses of live brokers, the partitions of a topic.
+//! What Kafka itself keeps in ZooKeeper: the addresses of live brokers.
 //!
-//! The JSON is that of versions 1 to 5 of Kafka's broker znodes and 1 to 3 of its topic znodes. A broker whose
+//! The JSON is that of versions 1 to 5 of Kafka's broker znodes. A broker whose
 //! znode is garbage, or that has no PLAINTEXT listener, is left out; that is no error as long as others remain.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::Deserialize;
 
 use super::error::Error;
 use super::layout;
 use super::session::Session;
-
-/// A topic as its znode tells it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Topic {
-    /// Partition number to its replicas' broker ids, the preferred leader first.
-    pub partitions: BTreeMap<i32, Vec<i32>>,
-    /// Kafka's identity of the topic (from 2.8); a topic that was deleted and created again has another.
-    pub topic_id: Option<String>,
-    /// The transaction that created the znode: the identity where there is no `topic_id`.
-    pub czxid: i64,
-}
 
 /// `host:port` of the PLAINTEXT listener of every live broker, in the order of their ids. Empty when none is
 /// registered.
@@ -52,33 +40,6 @@ pub async fn brokers(session: &Session) -> Result<Vec<String>, Error> {
         }
     }
     Ok(addresses)
-}
-
-/// The topic of this name; `None` if Kafka knows none, or is deleting it.
-///
-/// # Errors
-/// [`Error::Malformed`], and those of reading.
-pub async fn topic(session: &Session, name: &str) -> Result<Option<Topic>, Error> {
-    let path = layout::broker_topic(name);
-    let Some(node) = session.get(&path).await? else {
-        return Ok(None);
-    };
-    let malformed = |error| Error::Malformed {
-        path: path.clone(),
-        source: Arc::new(error),
-    };
-    let read: TopicNode = serde_json::from_slice(&node.data).map_err(malformed)?;
-    Ok(Some(Topic {
-        partitions: read.partitions,
-        topic_id: read.topic_id,
-        czxid: node.stat.czxid,
-    }))
-}
-
-#[derive(Deserialize)]
-struct TopicNode {
-    partitions: BTreeMap<i32, Vec<i32>>,
-    topic_id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -145,22 +106,5 @@ mod tests {
             "port":-1,"version":5}"#;
         assert_eq!(address(tls), None);
         assert_eq!(address("{}"), None);
-    }
-
-    #[test]
-    fn every_version_of_a_topic_znode_gives_its_partitions() {
-        let v1: TopicNode =
-            serde_json::from_str(r#"{"version":1,"partitions":{"1":[2],"0":[1,2]}}"#).unwrap();
-        assert_eq!(v1.partitions, BTreeMap::from([(0, vec![1, 2]), (1, vec![2])]));
-        assert_eq!(v1.topic_id, None);
-        let v3 = r#"{"removing_replicas":{},"partitions":{"0":[0]},"topic_id":"Qx","adding_replicas":{},"version":3}"#;
-        let v3: TopicNode = serde_json::from_str(v3).unwrap();
-        assert_eq!(v3.topic_id.as_deref(), Some("Qx"));
-    }
-
-    #[test]
-    fn a_malformed_topic_znode_is_no_topic() {
-        assert!(serde_json::from_str::<TopicNode>("garbage").is_err());
-        assert!(serde_json::from_str::<TopicNode>(r#"{"version":1}"#).is_err());
     }
 }

@@ -54,15 +54,6 @@ pub enum Error {
         /// The chroot as configured.
         chroot: String,
     },
-    /// A znode that Kafka writes holds something else.
-    #[error("the znode {path} is malformed")]
-    Malformed {
-        /// The path below the chroot.
-        path: String,
-        /// What is wrong with it.
-        #[source]
-        source: std::sync::Arc<serde_json::Error>,
-    },
 }
 
 /// Why there was no answer.

@@ -5,8 +5,7 @@
 //! | `/consumers/<module>/ids/<member>` | ephemeral | JSON: what the member subscribes to |
 //! | `/consumers/<module>/owners/<topic>/<p>` | ephemeral | the member's id |
 //! | `/consumers/<module>/offsets/<topic>/<p>` | persistent | the next offset to deliver, in decimal digits |
-//! | `/consumers/<module>/acks/<topic>/<p>` | persistent | acknowledgements above that offset |
-//! | `/brokers/ids/<id>`, `/brokers/topics/<topic>` | Kafka's own | JSON |
+//! | `/brokers/ids/<id>` | Kafka's own | JSON |
 
 use crate::kafka::PartitionId;
 
@@ -58,25 +57,13 @@ pub fn offset(module: &str, topic: &str, partition: PartitionId) -> String {
     format!("/consumers/{module}/offsets/{topic}/{partition}")
 }
 
-/// The acknowledgements above the commit offset of a partition.
-#[must_use]
-pub fn acks(module: &str, topic: &str, partition: PartitionId) -> String {
-    format!("/consumers/{module}/acks/{topic}/{partition}")
-}
-
 /// The parent of the live brokers.
 #[must_use]
 pub const fn brokers_ids() -> &'static str {
     "/brokers/ids"
 }
 
-/// A topic's partitions and replicas.
-#[must_use]
-pub fn broker_topic(topic: &str) -> String {
-    format!("/brokers/topics/{topic}")
-}
-
-/// The partition that a child of an `owners`, `offsets` or `acks` znode names; `None` for anything that is not
+/// The partition that a child of an `owners` or `offsets` znode names; `None` for anything that is not
 /// the plain decimal number Kafka would write, such as `01` or `lock`.
 #[must_use]
 pub fn partition_of(child: &str) -> Option<PartitionId> {
@@ -99,9 +86,7 @@ mod tests {
         assert_eq!(owner("mail", "t", p), format!("{}/7", owners("mail", "t")));
         assert_eq!(offset("mail", "t", p), "/consumers/mail/offsets/t/7");
         assert_eq!(offset("mail", "t", p), format!("{}/7", offsets("mail", "t")));
-        assert_eq!(acks("mail", "t", p), "/consumers/mail/acks/t/7");
         assert_eq!(brokers_ids(), "/brokers/ids");
-        assert_eq!(broker_topic("t"), "/brokers/topics/t");
     }
 
     #[test]

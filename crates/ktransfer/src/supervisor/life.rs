@@ -5,7 +5,7 @@ use std::time::Duration;
 use kcommon::readiness::Latch;
 use kcommon::zookeeper;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
@@ -75,8 +75,8 @@ impl<'a> Life<'a> {
                     halves.end().await;
                     return Ended::Failed(why(outcome));
                 }
-                _ended = &mut halves.coordination => {
-                    return Ended::Failed("its coordination ended unexpectedly".into());
+                ended = &mut halves.coordination => {
+                    return Ended::Failed(self.without_coordination(ended, &mut halves).await);
                 }
                 change = watched.changed() => match change {
                     Change::Valid(module) if *module != self.module => {
@@ -96,6 +96,36 @@ impl<'a> Life<'a> {
                     }
                 },
             }
+        }
+    }
+
+    /// What is left to do when coordination ended first, and why it did.
+    async fn without_coordination(
+        &self,
+        ended: Result<coordinator::Ended, JoinError>,
+        halves: &mut Halves,
+    ) -> String {
+        // A module ends when its orders do.
+        let thread = tokio::time::timeout(THREAD_GRACE, &mut halves.thread).await;
+        match (ended, thread) {
+            // It saw the end of the module before we did.
+            (Ok(_gave_up), Ok(outcome)) => why(outcome),
+            (Ok(_gave_up), Err(_elapsed)) => "its thread neither runs nor ends".into(),
+            (Err(error), _) => {
+                tracing::error!(module = self.module.name, %error, "coordination panicked");
+                coordinator::sweep(&self.coordinated(), &self.shared.process).await;
+                "its coordination panicked; the log has the place".into()
+            }
+        }
+    }
+
+    /// What coordination needs to know of the module.
+    fn coordinated(&self) -> coordinator::Module {
+        coordinator::Module {
+            name: self.module.name.clone(),
+            topic: self.module.topic.clone(),
+            initial_offset: self.module.initial_offset,
+            drain_timeout: self.module.drain_timeout,
         }
     }
 
@@ -153,14 +183,13 @@ impl<'a> Life<'a> {
             able,
             latch: self.shared.readiness.latch(format!("module {name} coordination")),
         };
-        let bits = coordinator::Module {
-            name: name.clone(),
-            topic: self.module.topic.clone(),
-            initial_offset: self.module.initial_offset,
-            drain_timeout: self.module.drain_timeout,
-        };
         let stop = CancellationToken::new();
-        let running = coordinator::run(bits, self.shared.process.clone(), link, stop.clone());
+        let running = coordinator::run(
+            self.coordinated(),
+            self.shared.process.clone(),
+            link,
+            stop.clone(),
+        );
         Ok(Halves {
             coordination: tokio::spawn(running),
             thread,
