@@ -162,3 +162,33 @@ fn every_file_says_what_it_is_for_and_ends_within_sight() {
         );
     }
 }
+
+/// The names of tests in the last column of a document's tables: words in backquotes with three underscores or more.
+fn tests_named_in(document: &str) -> Vec<String> {
+    let cells = document
+        .lines()
+        .filter_map(|line| line.strip_suffix('|')?.rsplit('|').next());
+    let words = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    words
+        .filter(|word| word.matches('_').count() >= 3)
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn every_test_that_a_promise_rests_on_exists() {
+    let sources: Vec<_> = [sources("crates"), sources("tests")].concat();
+    for document in ["architecture.md", "delivery-guarantees.md"] {
+        let text = fs::read_to_string(root().join("docs").join(document)).unwrap();
+        let named = tests_named_in(&text);
+        assert!(named.len() > 5, "{document} names its tests in the last column");
+        for test in named {
+            let function = format!("fn {test}(");
+            let exists = sources.iter().any(|(_, text)| text.contains(&function));
+            assert!(
+                exists,
+                "docs/{document} rests on a test `{test}` that is not there"
+            );
+        }
+    }
+}
