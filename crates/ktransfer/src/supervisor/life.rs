@@ -37,6 +37,9 @@ pub(super) struct Life<'a> {
     latch: &'a Latch,
 }
 
+/// How a module's thread ended; an error is a panic.
+type ThreadOutcome = Result<Result<(), ModuleError>, oneshot::error::RecvError>;
+
 /// The two halves of a running module.
 struct Halves {
     coordination: JoinHandle<coordinator::Ended>,
@@ -72,7 +75,7 @@ impl<'a> Life<'a> {
                     return Ended::Stopped;
                 }
                 outcome = &mut halves.thread => {
-                    halves.end().await;
+                    halves.end_coordination().await;
                     return Ended::Failed(why(outcome));
                 }
                 ended = &mut halves.coordination => {
@@ -80,7 +83,9 @@ impl<'a> Life<'a> {
                 }
                 change = watched.changed() => match change {
                     Change::Valid(module) if *module != self.module => {
-                        halves.end().await;
+                        halves.end_coordination().await;
+                        // The drain is over; how the thread ends changes nothing about the new file.
+                        let _outcome = self.thread_ended(&mut halves).await;
                         return Ended::Changed(module);
                     }
                     Change::Valid(_same) => _refused = None,
@@ -106,15 +111,28 @@ impl<'a> Life<'a> {
         halves: &mut Halves,
     ) -> String {
         // A module ends when its orders do.
-        let thread = tokio::time::timeout(THREAD_GRACE, &mut halves.thread).await;
-        match (ended, thread) {
+        let outcome = self.thread_ended(halves).await;
+        match ended {
             // It saw the end of the module before we did.
-            (Ok(_gave_up), Ok(outcome)) => why(outcome),
-            (Ok(_gave_up), Err(_elapsed)) => "its thread neither runs nor ends".into(),
-            (Err(error), _) => {
+            Ok(_gave_up) => why(outcome),
+            Err(error) => {
                 tracing::error!(module = self.module.name, %error, "coordination panicked");
                 coordinator::sweep(&self.coordinated(), &self.shared.process).await;
                 "its coordination panicked; the log has the place".into()
+            }
+        }
+    }
+
+    /// Waits for the end of the module's thread, however long: a second life beside it could push the same records.
+    async fn thread_ended(&self, halves: &mut Halves) -> ThreadOutcome {
+        loop {
+            match tokio::time::timeout(THREAD_GRACE, &mut halves.thread).await {
+                Ok(outcome) => return outcome,
+                Err(_elapsed) => {
+                    self.latch
+                        .not_ready("its thread does not end; it is not started again before");
+                    tracing::error!(module = self.module.name, "the thread of the module does not end");
+                }
             }
         }
     }
@@ -199,8 +217,8 @@ impl<'a> Life<'a> {
 }
 
 impl Halves {
-    /// Ends what still runs: coordination drains the module, commits and releases, and with it the thread ends.
-    async fn end(&mut self) {
+    /// Ends coordination: it drains the module, commits and releases. With it the orders end, and so the thread.
+    async fn end_coordination(&mut self) {
         self.stop.cancel();
         if !self.coordination.is_finished()
             && let Err(error) = (&mut self.coordination).await
@@ -210,17 +228,21 @@ impl Halves {
                 "the coordination of a module panicked"
             );
         }
-        if !self.thread.is_terminated()
-            && tokio::time::timeout(THREAD_GRACE, &mut self.thread)
-                .await
-                .is_err()
+    }
+
+    /// Ends both, because the process ends.
+    async fn end(&mut self) {
+        self.end_coordination().await;
+        if tokio::time::timeout(THREAD_GRACE, &mut self.thread)
+            .await
+            .is_err()
         {
-            tracing::error!("the thread of a module does not end; going on without it");
+            tracing::error!("the thread of a module does not end; the end of the process will do it");
         }
     }
 }
 
-fn why(outcome: Result<Result<(), ModuleError>, oneshot::error::RecvError>) -> String {
+fn why(outcome: ThreadOutcome) -> String {
     match outcome {
         Ok(Ok(())) => "it ended without being asked to".into(),
         Ok(Err(error)) => kcommon::daemon::Failure::from_error(&error).to_string(),
