@@ -17,6 +17,7 @@ pub mod link;
 pub mod meters;
 pub mod methods;
 pub mod module;
+pub mod outage;
 pub mod quota;
 pub mod record;
 pub mod retry;

@@ -20,6 +20,10 @@ pub const IN_FLIGHT: &str = "ktransfer_pushes_in_flight";
 pub const UNCOMMITTED: &str = "ktransfer_records_uncommitted";
 /// Times that the module was started again after it had failed.
 pub const RESTARTS: &str = "ktransfer_module_restarts_total";
+/// 1 while the module's backends take nothing: see [`crate::outage`].
+pub const BACKEND_DOWN: &str = "ktransfer_backend_down";
+/// Entries of `module_enabled` that cannot run: a wrong or missing file, listed twice, no name. Without label.
+pub const INVALID: &str = "ktransfer_modules_invalid";
 /// 1 while the module's file is valid and the module runs.
 pub const RUNNING: &str = "ktransfer_module_running";
 
@@ -48,6 +52,8 @@ pub struct Meters {
     pub lost: Counter,
     /// Length of a push.
     pub seconds: Histogram,
+    /// 1 during an outage of the backends.
+    pub backend_down: Gauge,
     in_flight: Gauge,
     uncommitted: Gauge,
 }
@@ -72,6 +78,7 @@ impl Meters {
             stale: counter!(STALE, "module" => module.to_owned()),
             lost: counter!(LOST, "module" => module.to_owned()),
             seconds: histogram!(PUSH_SECONDS, "module" => module.to_owned()),
+            backend_down: gauge!(BACKEND_DOWN, "module" => module.to_owned()),
             in_flight: gauge!(IN_FLIGHT, "module" => module.to_owned()),
             uncommitted: gauge!(UNCOMMITTED, "module" => module.to_owned()),
         }

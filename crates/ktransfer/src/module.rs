@@ -55,6 +55,8 @@ pub struct Start {
     pub budget: Budget,
     /// Says which partitions stand still.
     pub latch: Latch,
+    /// Says when the backends take nothing.
+    pub backend: Latch,
 }
 
 /// Why a module ended before it was told to.
@@ -115,6 +117,10 @@ struct Running {
     reports: mpsc::Sender<Report>,
     lease: Lease,
     latch: Latch,
+    backend: Latch,
+    /// Whether the outage of the backends was told.
+    outage_told: bool,
+    target: Rc<Target>,
     source: Rc<Source>,
     dispatcher: Rc<RefCell<Dispatcher>>,
     bell: Rc<Notify>,
@@ -139,6 +145,7 @@ impl Running {
             lease,
             budget,
             latch,
+            backend,
         } = start;
         let consumer = consumer::connect(&module.name, &brokers).map_err(ModuleError::Client)?;
         let meters = Rc::new(Meters::new(&module.name));
@@ -176,6 +183,9 @@ impl Running {
             reports,
             lease,
             latch,
+            backend,
+            outage_told: false,
+            target,
             source: Rc::new(source),
             dispatcher,
             bell,
@@ -327,6 +337,7 @@ impl Running {
             self.next_positions = now + POSITIONS;
             self.take_positions();
             self.tell_stopped();
+            self.tell_outage(now);
         }
         let mut dispatcher = self.dispatcher.borrow_mut();
         dispatcher.tick(now);
@@ -355,6 +366,33 @@ impl Running {
                     .reach(fetching.assignment.epoch, position);
             }
         }
+    }
+
+    fn tell_outage(&mut self, now: Instant) {
+        let outage = self.target.outage.borrow();
+        let module = self.source.module.name.as_str();
+        match outage.reason(now) {
+            Some(reason) => {
+                if !self.outage_told {
+                    tracing::error!(
+                        module,
+                        reason,
+                        "the backend takes nothing; its records wait or are dropped"
+                    );
+                }
+                self.backend
+                    .not_ready(format!("no server has taken a push for 5 s: {reason}"));
+            }
+            None => {
+                if self.outage_told {
+                    tracing::info!(module, "the backend answers again");
+                }
+                self.backend.ready();
+            }
+        }
+        self.outage_told = outage.reason(now).is_some();
+        let down = if self.outage_told { 1.0 } else { 0.0 };
+        self.source.meters.backend_down.set(down);
     }
 
     fn tell_stopped(&self) {

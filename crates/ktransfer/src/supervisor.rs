@@ -10,7 +10,7 @@ use std::time::Duration;
 use kcommon::config::Invalid;
 use kcommon::daemon::{Context, Failure};
 use kcommon::readiness::{Latch, Readiness};
-use metrics::{counter, gauge};
+use metrics::{Gauge, counter, gauge};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +19,7 @@ use crate::budget::Budget;
 use crate::config::{self, Enabled};
 use crate::coordinator;
 use crate::lease::Lease;
-use crate::meters::{RESTARTS, RUNNING};
+use crate::meters::{INVALID, RESTARTS, RUNNING};
 use crate::sessions::Keeper;
 use crate::watermarks::Watermarks;
 use life::{Ended, Life};
@@ -106,7 +106,11 @@ pub async fn run(config: config::Main, context: Context) -> Result<(), Failure> 
 async fn supervise(enabled: Enabled, shared: Shared, stop: CancellationToken) {
     let name = enabled.name.clone();
     let latch = shared.readiness.latch(format!("module {name}"));
-    let running = gauge!(RUNNING, "module" => name.clone());
+    let invalid_entries = gauge!(INVALID);
+    // A module that is listed twice has this gauge from its other entry.
+    let running = enabled
+        .path()
+        .map(|_file| gauge!(RUNNING, "module" => name.clone()));
     let mut watched = Watched::new(enabled);
     let mut module = watched.module();
     let mut back_off = FIRST_BACK_OFF;
@@ -114,9 +118,12 @@ async fn supervise(enabled: Enabled, shared: Shared, stop: CancellationToken) {
         let valid = match module {
             Ok(valid) => valid,
             Err(invalid) => {
-                running.set(0.0);
+                tell_running(running.as_ref(), 0.0);
                 tell_invalid(&name, &latch, &invalid);
-                match stop.run_until_cancelled(watched.changed()).await {
+                invalid_entries.increment(1.0);
+                let change = stop.run_until_cancelled(watched.changed()).await;
+                invalid_entries.decrement(1.0);
+                match change {
                     Some(Change::Valid(changed)) => module = Ok(*changed),
                     Some(Change::Invalid(changed)) => module = Err(changed),
                     None => return,
@@ -124,12 +131,12 @@ async fn supervise(enabled: Enabled, shared: Shared, stop: CancellationToken) {
                 continue;
             }
         };
-        running.set(1.0);
+        tell_running(running.as_ref(), 1.0);
         let began = tokio::time::Instant::now();
         let ended = Life::new(valid.clone(), &shared, &latch)
             .run(&mut watched, &stop)
             .await;
-        running.set(0.0);
+        tell_running(running.as_ref(), 0.0);
         module = match ended {
             Ended::Stopped => return,
             Ended::Changed(changed) => {
@@ -153,6 +160,12 @@ async fn supervise(enabled: Enabled, shared: Shared, stop: CancellationToken) {
                 Ok(valid)
             }
         };
+    }
+}
+
+fn tell_running(running: Option<&Gauge>, value: f64) {
+    if let Some(running) = running {
+        running.set(value);
     }
 }
 

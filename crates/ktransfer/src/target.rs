@@ -13,6 +13,7 @@ use kcommon::kafka::PartitionId;
 use crate::config;
 use crate::link::Limits;
 use crate::methods::MethodCheck;
+use crate::outage::Outage;
 use crate::record::Record;
 use crate::throttle::Throttle;
 use crate::uri::{Placeholders, UriTooLong};
@@ -29,6 +30,8 @@ pub struct Target {
     limits: Limits,
     /// The server of the next attempt.
     turn: Cell<usize>,
+    /// Whether the servers take anything.
+    pub outage: RefCell<Outage>,
     /// Of the lines about attempts that will be repeated.
     pub failures: RefCell<Throttle>,
     /// Of the lines about records that end undelivered: the others must not hold them back.
@@ -80,6 +83,7 @@ impl Target {
             },
             module,
             turn: Cell::new(0),
+            outage: RefCell::default(),
             failures: RefCell::new(Throttle::new(LOG_INTERVAL)),
             losses: RefCell::new(Throttle::new(LOG_INTERVAL)),
         })

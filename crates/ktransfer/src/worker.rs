@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::task::Context;
 
 use hyper::{StatusCode, Uri};
+use kcommon::daemon::Failure;
 use tokio::time::Instant;
 
 use crate::assignment::Epoch;
@@ -137,10 +138,28 @@ impl Worker {
             self.meters.repeated.increment(1);
             outcome = self.exchange(job, uri, number).await;
         }
+        self.note(&outcome);
         let status = outcome?;
         match self.target.verdict(status) {
             Verdict::Delivered => Ok(()),
             Verdict::Retry => Err(AttemptError::Answer(status)),
+        }
+    }
+
+    /// What the outcome says about the backends as a whole.
+    fn note(&self, outcome: &Result<StatusCode, AttemptError>) {
+        let mut outage = self.target.outage.borrow_mut();
+        match outcome {
+            Ok(status) if status.is_server_error() && self.target.verdict(*status) == Verdict::Retry => {
+                outage.failed(Instant::now(), || AttemptError::Answer(*status).to_string());
+            }
+            Ok(_) => outage.answered(),
+            // Our own doing.
+            Err(
+                AttemptError::Connect(ConnectError::Cut)
+                | AttemptError::Exchange(ExchangeError::Cut | ExchangeError::Shut),
+            ) => {}
+            Err(error) => outage.failed(Instant::now(), || Failure::from_error(error).to_string()),
         }
     }
 

@@ -186,6 +186,7 @@ impl<'a> Life<'a> {
             lease: self.shared.lease.clone(),
             budget: self.shared.budget.clone(),
             latch: self.shared.readiness.latch(format!("module {name} partitions")),
+            backend: self.shared.readiness.latch(format!("module {name} backend")),
         };
         std::thread::Builder::new()
             .name(format!("kt-{name}"))
