@@ -6,4 +6,5 @@ mod daemon;
 mod harness;
 mod kmonitor;
 mod kproxy;
+mod modules;
 mod push;
