@@ -15,7 +15,7 @@ use hyper::{Method, StatusCode, http::request::Parts};
 use crate::admission::Admission;
 use crate::answer::{self, Answer};
 use crate::body::Receiver;
-use crate::client::{Report, Stored};
+use crate::client::Report;
 use crate::cluster::Cluster;
 use crate::config::{Config, Http};
 use crate::failure::Failure;
@@ -147,11 +147,19 @@ impl Service {
         let body = receiver.receive(body, &mut permit).await?;
         let bytes = body.len();
         let sent = Instant::now();
-        let report = self.producers.send(&commit, &body, permit)?;
-        // librdkafka has its copy; hyper's buffer can go.
-        drop(body);
-        let report = tokio::time::timeout(self.patience, report).await;
-        let stored = self.judge(&commit, report.ok().and_then(Result::ok))?;
+        let report = match self.producers.send(&commit, &body, permit) {
+            Ok(report) => {
+                // librdkafka has its copy; hyper's buffer can go.
+                drop(body);
+                let report = tokio::time::timeout(self.patience, report).await;
+                report
+                    .ok()
+                    .and_then(Result::ok)
+                    .unwrap_or(Err(Failure::Unconfirmed))
+            }
+            Err(refusal) => Err(refusal),
+        };
+        let stored = self.judge(&commit, report)?;
         self.meters.kafka_seconds.record(sent.elapsed());
         self.meters.body_bytes.increment(bytes as u64);
         self.meters.stored(commit.acks);
@@ -195,14 +203,12 @@ impl Service {
         }
     }
 
-    /// What the report, or its absence, means.
-    fn judge(&self, commit: &Commit<'_>, report: Option<Report>) -> Result<Stored, Failure> {
-        let report = report.unwrap_or(Err(Failure::Unconfirmed));
-        if matches!(report, Err(Failure::UnknownTopic)) {
-            // It was there when the request came, so it may be back soon.
-            self.cluster.forget_topic(&commit.topic);
-            return Err(Failure::TopicAway);
+    /// A topic that the producer or its broker denies was there when the request came: it is away, maybe for a moment.
+    fn judge(&self, commit: &Commit<'_>, report: Report) -> Report {
+        if report != Err(Failure::UnknownTopic) {
+            return report;
         }
-        report
+        self.cluster.forget_topic(&commit.topic);
+        Err(Failure::TopicAway)
     }
 }

@@ -41,7 +41,7 @@ impl Topics {
     pub(crate) const RECHECK: Duration = Duration::from_secs(1);
 
     /// How long a topic that was known is away rather than unknown.
-    pub(crate) const GRACE: Duration = Duration::from_secs(5);
+    pub(crate) const GRACE: Duration = Duration::from_secs(10);
 
     /// A list that takes long to fetch (thousands of topics) is fetched for this share of the time at most.
     const SHARE: u32 = 20;
