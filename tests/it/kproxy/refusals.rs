@@ -4,6 +4,7 @@ use ktests::{cluster, eventually};
 
 use super::world::{PATIENCE, Proxy, request, topic};
 
+#[expect(clippy::too_many_lines, reason = "a table of requests and what each is told")]
 #[tokio::test]
 async fn every_wrong_request_is_told_its_fault_and_stores_nothing() {
     let cluster = cluster();

@@ -45,7 +45,7 @@ async fn partitions_that_are_added_are_pushed_from_their_first_record() {
         .unwrap();
     delivers(&backend, 10).await;
     scene.cluster.grow_topic(&scene.name, 3).await.unwrap();
-    let later = (0..3).flat_map(|partition| in_partition(partition).map(move |record| later_body(record)));
+    let later = (0..3).flat_map(|partition| in_partition(partition).map(later_body));
     produced.extend(scene.cluster.produce_checked(&scene.name, later).await.unwrap());
     delivers(&backend, 40).await;
     ktests::check(&produced, &backend.requests()).assert_exactly_once();
