@@ -1,10 +1,15 @@
 //! The scenarios, on a real Kafka and ZooKeeper: `cargo xtask test` starts them and runs everything,
 //! `cargo xtask test NAME` a part. One file per subject.
 
+#![cfg(test)]
+
 mod coordination;
+mod crash;
 mod daemon;
+mod fleet;
 mod harness;
 mod kmonitor;
 mod kproxy;
 mod modules;
 mod push;
+mod whole;

@@ -1,16 +1,18 @@
 //! The cluster's znodes as an operator's tool sees them: read and written below the chroot, without our own code.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result};
 use zookeeper_client::{Acls, Client, CreateMode, Error};
 
 use crate::Cluster;
 
-/// A session with the cluster's ZooKeeper; paths are below the chroot.
+/// A session with the cluster's ZooKeeper, made anew when it has expired; paths are below the chroot.
 #[derive(Clone, Debug)]
 pub struct Znodes {
-    client: Client,
+    address: String,
+    client: Arc<Mutex<Client>>,
 }
 
 impl Cluster {
@@ -20,10 +22,11 @@ impl Cluster {
     /// ZooKeeper is away.
     pub async fn znodes(&self) -> Result<Znodes> {
         let address = format!("{}{}", self.zookeeper, self.chroot);
-        let client = Client::connect(&address)
-            .await
-            .with_context(|| format!("connect to {address}"))?;
-        Ok(Znodes { client })
+        let client = connect(&address).await?;
+        Ok(Znodes {
+            address,
+            client: Arc::new(Mutex::new(client)),
+        })
     }
 }
 
@@ -33,7 +36,7 @@ impl Znodes {
     /// # Errors
     /// ZooKeeper is away.
     pub async fn get(&self, path: &str) -> Result<Option<String>> {
-        let data = absent(self.client.get_data(path).await)?;
+        let data = absent(self.client().await?.get_data(path).await)?;
         Ok(data.map(|(data, _)| String::from_utf8_lossy(&data).into_owned()))
     }
 
@@ -42,7 +45,7 @@ impl Znodes {
     /// # Errors
     /// ZooKeeper is away.
     pub async fn children(&self, path: &str) -> Result<Option<Vec<String>>> {
-        let mut names = absent(self.client.list_children(path).await)?;
+        let mut names = absent(self.client().await?.list_children(path).await)?;
         names.iter_mut().for_each(|names| names.sort());
         Ok(names)
     }
@@ -52,7 +55,7 @@ impl Znodes {
     /// # Errors
     /// ZooKeeper is away.
     pub async fn is_ephemeral(&self, path: &str) -> Result<bool> {
-        let stat = self.client.check_stat(path).await?;
+        let stat = self.client().await?.check_stat(path).await?;
         Ok(stat.is_some_and(|stat| stat.ephemeral_owner != 0))
     }
 
@@ -61,7 +64,7 @@ impl Znodes {
     /// # Errors
     /// ZooKeeper is away.
     pub async fn set(&self, path: &str, data: &str) -> Result<()> {
-        match self.client.set_data(path, data.as_bytes(), None).await {
+        match self.client().await?.set_data(path, data.as_bytes(), None).await {
             Ok(_) => Ok(()),
             Err(Error::NoNode) => self.create(path, data).await,
             Err(error) => Err(error.into()),
@@ -73,7 +76,7 @@ impl Znodes {
     /// # Errors
     /// ZooKeeper is away, or it has children.
     pub async fn delete(&self, path: &str) -> Result<()> {
-        absent(self.client.delete(path, None).await).map(drop)
+        absent(self.client().await?.delete(path, None).await).map(drop)
     }
 
     /// The stored offset of each partition, for the znodes that exist and hold a number.
@@ -94,6 +97,16 @@ impl Znodes {
             .await
     }
 
+    async fn client(&self) -> Result<Client> {
+        let client = self.client.lock().expect("no panic inside").clone();
+        if !client.state().is_terminated() {
+            return Ok(client);
+        }
+        let client = connect(&self.address).await?;
+        *self.client.lock().expect("no panic inside") = client.clone();
+        Ok(client)
+    }
+
     async fn partitions<T: std::str::FromStr>(&self, dir: &str) -> Result<BTreeMap<i32, T>> {
         let mut found = BTreeMap::new();
         for name in self.children(dir).await?.unwrap_or_default() {
@@ -110,11 +123,20 @@ impl Znodes {
     async fn create(&self, path: &str, data: &str) -> Result<()> {
         let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
         if let Some((parent, _)) = path.rsplit_once('/').filter(|(parent, _)| !parent.is_empty()) {
-            self.client.mkdir(parent, &options).await?;
+            self.client().await?.mkdir(parent, &options).await?;
         }
-        self.client.create(path, data.as_bytes(), &options).await?;
+        self.client()
+            .await?
+            .create(path, data.as_bytes(), &options)
+            .await?;
         Ok(())
     }
+}
+
+async fn connect(address: &str) -> Result<Client> {
+    Client::connect(address)
+        .await
+        .with_context(|| format!("connect to {address}"))
 }
 
 fn absent<T>(result: Result<T, Error>) -> Result<Option<T>> {

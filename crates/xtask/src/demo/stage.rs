@@ -23,8 +23,8 @@ const READY: Duration = Duration::from_secs(60);
 pub(super) struct Module {
     pub(super) name: String,
     pub(super) topic: String,
-    /// The first method it listens to; any other when it listens to all.
-    pub(super) method: String,
+    /// The first method it listens to; none when it listens to all.
+    method: Option<String>,
     pub(super) backend: Backend,
     file: Value,
 }
@@ -138,11 +138,17 @@ impl Stage {
         }
     }
 
-    /// Every topic with a method that some module of it listens to.
+    /// Every topic with a method that its modules listen to.
     pub(super) fn topics(&self) -> BTreeMap<String, String> {
-        self.modules
-            .iter()
-            .map(|module| (module.topic.clone(), module.method.clone()))
+        let mut topics = BTreeMap::new();
+        for Module { topic, method, .. } in &self.modules {
+            let known: &mut Option<String> = topics.entry(topic.clone()).or_default();
+            *known = known.take().or_else(|| method.clone());
+        }
+        let any = || "Demo".to_owned();
+        topics
+            .into_iter()
+            .map(|(topic, method)| (topic, method.unwrap_or_else(any)))
             .collect()
     }
 
@@ -246,11 +252,7 @@ async fn modules(main: &Value) -> Result<Vec<Module>> {
         let backend = Backend::start().await;
         backend.on(When::always(), Behaviour::status(200).after(PUSH_TIME));
         file["backend_servers"] = Value::from(vec![backend.address()]);
-        let method = file["methods"]
-            .get(0)
-            .and_then(Value::as_str)
-            .unwrap_or("Demo")
-            .to_owned();
+        let method = file["methods"].get(0).and_then(Value::as_str).map(str::to_owned);
         let topic = file["topic"].as_str().context("a module's topic")?.to_owned();
         modules.push(Module {
             name: name.to_owned(),

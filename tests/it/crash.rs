@@ -1,0 +1,126 @@
+//! Instances that die, stop, lose ZooKeeper or lose Kafka, under load: nothing is lost, and each key stays in order.
+
+use std::time::Duration;
+
+use ktests::{Behaviour, OwnCluster, When, cluster, eventually, own_cluster};
+
+use crate::fleet::{PATIENCE, World};
+
+/// Slow enough that a fault meets pushes under way.
+fn slow() -> Behaviour {
+    Behaviour::status(200).after(Duration::from_millis(2))
+}
+
+async fn world(what: &str, partitions: i32) -> World {
+    let world = World::new(cluster(), what, partitions).await;
+    world.backend.on(When::always(), slow());
+    world
+}
+
+#[tokio::test]
+async fn the_survivor_takes_over_from_a_killed_instance() {
+    let world = world("kill-one", 8).await;
+    let (mut first, _second) = (world.instance().await, world.instance().await);
+    world.wait_owned(8, 2).await;
+    let load = world.trickle(6_000);
+    world.wait_delivered(2_000).await;
+    first.kill().await;
+    let produced = load.await.unwrap();
+    world.wait_committed(6_000).await;
+    world.wait_owned(8, 1).await;
+    world.check(&produced).assert_at_least_once();
+}
+
+#[tokio::test]
+async fn instances_that_were_all_killed_go_on_where_they_were() {
+    let world = world("kill-all", 4).await;
+    let (mut first, mut second) = (world.instance().await, world.instance().await);
+    world.wait_owned(4, 2).await;
+    let load = world.trickle(6_000);
+    world.wait_delivered(2_000).await;
+    first.kill().await;
+    second.kill().await;
+    let produced = load.await.unwrap();
+    first.restart().await;
+    second.restart().await;
+    world.wait_committed(6_000).await;
+    world.check(&produced).assert_at_least_once();
+}
+
+#[tokio::test]
+async fn a_terminated_instance_hands_over_without_a_repeat() {
+    let world = world("terminate", 8).await;
+    let (mut first, _second) = (world.instance().await, world.instance().await);
+    world.wait_owned(8, 2).await;
+    let load = world.trickle(6_000);
+    world.wait_delivered(2_000).await;
+    let status = first.terminate().await;
+    assert!(status.success(), "{status}");
+    world.wait_owned(8, 1).await;
+    let produced = load.await.unwrap();
+    world.wait_committed(6_000).await;
+    world.check(&produced).assert_exactly_once();
+}
+
+#[tokio::test]
+async fn a_second_instance_joins_without_a_repeat() {
+    let world = world("join", 8).await;
+    let _first = world.instance().await;
+    let load = world.trickle(4_000);
+    world.wait_delivered(500).await;
+    let _second = world.instance().await;
+    world.wait_owned(8, 2).await;
+    let produced = load.await.unwrap();
+    world.wait_committed(4_000).await;
+    world.check(&produced).assert_exactly_once();
+}
+
+/// Four partitions on a cluster of its own, whose servers the scenario stops.
+async fn own_world(what: &str) -> (OwnCluster, World) {
+    let own = own_cluster().await;
+    let world = World::new(own.cluster.clone(), what, 4).await;
+    world.backend.on(When::always(), slow());
+    (own, world)
+}
+
+#[tokio::test]
+async fn pushing_goes_on_after_zookeeper_was_away_for_five_seconds() {
+    let (mut own, world) = own_world("zk-short").await;
+    let _instances = (world.instance().await, world.instance().await);
+    zookeeper_is_away(&mut own, &world, Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn pushing_goes_on_after_zookeeper_was_away_for_longer_than_the_session() {
+    let (mut own, world) = own_world("zk-long").await;
+    let _instances = (world.instance().await, world.instance().await);
+    zookeeper_is_away(&mut own, &world, Duration::from_secs(12)).await;
+}
+
+async fn zookeeper_is_away(own: &mut OwnCluster, world: &World, time: Duration) {
+    let load = world.trickle(4_000);
+    world.wait_delivered(1_000).await;
+    own.stop_zookeeper().await.unwrap();
+    // The length of the fault is the scenario, not a wait for something.
+    tokio::time::sleep(time).await;
+    own.start_zookeeper().await.unwrap();
+    let produced = load.await.unwrap();
+    eventually("everything is committed after the fault", PATIENCE, async || {
+        world.committed().await == produced.len()
+    })
+    .await;
+    world.check(&produced).assert_at_least_once();
+}
+
+#[tokio::test]
+async fn pushing_goes_on_after_the_broker_was_restarted() {
+    let (mut own, world) = own_world("broker").await;
+    let _instance = world.instance().await;
+    let load = world.trickle(4_000);
+    world.wait_delivered(1_000).await;
+    own.stop_broker().await.unwrap();
+    own.start_broker().await.unwrap();
+    let produced = load.await.unwrap();
+    world.wait_committed(4_000).await;
+    world.check(&produced).assert_exactly_once();
+}

@@ -1,0 +1,164 @@
+//! What the scenarios of ktransfer share: a topic, a module, a backend, and instances that push from one to the other.
+
+use std::time::Duration;
+
+use ktests::{
+    Backend, Cluster, Daemon, Produced, Report, Setup, Znodes, check, eventually, numbered, unique,
+};
+use serde_json::{Value, json};
+
+/// Ten times what anything here should take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// One module with its topic and backend; every part has a name or port of its own.
+pub(crate) struct World {
+    pub(crate) cluster: Cluster,
+    pub(crate) znodes: Znodes,
+    pub(crate) topic: String,
+    pub(crate) module: String,
+    pub(crate) backend: Backend,
+    /// The module's file; scenarios change it before they start an instance.
+    pub(crate) file: Value,
+}
+
+impl World {
+    pub(crate) async fn new(cluster: Cluster, what: &str, partitions: i32) -> Self {
+        let world = Self::without_topic(cluster, what).await;
+        world
+            .cluster
+            .create_topic(&world.topic, partitions)
+            .await
+            .unwrap();
+        world
+    }
+
+    pub(crate) async fn without_topic(cluster: Cluster, what: &str) -> Self {
+        let (topic, module) = (unique(what), unique(what));
+        let backend = Backend::start().await;
+        let znodes = cluster.znodes().await.unwrap();
+        let file = module_file(&topic, &backend);
+        Self {
+            cluster,
+            znodes,
+            topic,
+            module,
+            backend,
+            file,
+        }
+    }
+
+    /// An instance's files.
+    pub(crate) fn setup(&self) -> Setup {
+        let main = main_file(&self.cluster, &[&self.module]);
+        Setup::new("ktransfer", main).file(
+            format!("conf/modules/{}.yaml", self.module),
+            self.file.to_string(),
+        )
+    }
+
+    /// Starts an instance and waits until it is ready.
+    pub(crate) async fn instance(&self) -> Daemon {
+        self.setup().start().await
+    }
+
+    /// Stores the records `numbers` over `keys` keys.
+    pub(crate) async fn produce(&self, numbers: std::ops::Range<usize>, keys: usize) -> Vec<Produced> {
+        self.cluster
+            .produce_checked(&self.topic, numbered(numbers, keys))
+            .await
+            .unwrap()
+    }
+
+    /// Stores `count` records over 100 keys in small portions, so that pushing goes on meanwhile.
+    pub(crate) fn trickle(&self, count: usize) -> tokio::task::JoinHandle<Vec<Produced>> {
+        let (cluster, topic) = (self.cluster.clone(), self.topic.clone());
+        tokio::spawn(async move {
+            let mut produced = Vec::new();
+            let mut pace = tokio::time::interval(Duration::from_millis(20));
+            for first in (0..count).step_by(50) {
+                pace.tick().await;
+                let portion = numbered(first..count.min(first + 50), 100);
+                produced.extend(cluster.produce_checked(&topic, portion).await.unwrap());
+            }
+            produced
+        })
+    }
+
+    /// The sum of the stored offsets: with a topic that began at 0, how many records are done for good.
+    pub(crate) async fn committed(&self) -> usize {
+        let offsets = self
+            .znodes
+            .offsets(&self.module, &self.topic)
+            .await
+            .unwrap_or_default();
+        usize::try_from(offsets.values().sum::<i64>()).unwrap()
+    }
+
+    pub(crate) async fn wait_committed(&self, count: usize) {
+        let what = format!("{count} records of {} are committed", self.topic);
+        eventually(&what, PATIENCE, async || self.committed().await == count).await;
+    }
+
+    pub(crate) async fn wait_delivered(&self, count: usize) {
+        let what = format!("{count} records of {} are delivered", self.topic);
+        eventually(&what, PATIENCE, async || self.backend.delivered() >= count).await;
+    }
+
+    /// How many partitions have an owner, and how many owners there are.
+    pub(crate) async fn owners(&self) -> (usize, usize) {
+        let owners = self
+            .znodes
+            .owners(&self.module, &self.topic)
+            .await
+            .unwrap_or_default();
+        let mut ids: Vec<&String> = owners.values().collect();
+        ids.sort();
+        ids.dedup();
+        (owners.len(), ids.len())
+    }
+
+    pub(crate) async fn wait_owned(&self, partitions: usize, owners: usize) {
+        let what = format!("{partitions} partitions of {} have {owners} owners", self.topic);
+        eventually(&what, PATIENCE, async || {
+            self.owners().await == (partitions, owners)
+        })
+        .await;
+    }
+
+    pub(crate) fn check(&self, produced: &[Produced]) -> Report {
+        check(produced, &self.backend.requests())
+    }
+}
+
+/// The main file that enables these modules.
+pub(crate) fn main_file(cluster: &Cluster, modules: &[&str]) -> String {
+    let file = json!({
+        "log_dir": "./log",
+        "log_level": 4,
+        "zk_chroot": cluster.chroot,
+        "zk_timeout_ms": 3000,
+        "zk_hosts": [cluster.zookeeper],
+        "module_conf_dir": "./conf/modules",
+        "module_enabled": modules,
+    });
+    serde_yaml::to_string(&file).unwrap()
+}
+
+pub(crate) fn module_file(topic: &str, backend: &Backend) -> Value {
+    json!({
+        "topic": topic,
+        "initial_offset": "earliest",
+        "protocol": {
+            "name": "http",
+            "uri": "/push/{#TOPIC}/{#PARTITION}/{#TRANSID}?key={#KEY}",
+            "read_timeout_ms": 30_000,
+            "write_timeout_ms": 5_000,
+            "conn_timeout_ms": 5_000,
+        },
+        "worker_num": 100,
+        "window_size": 200,
+        "max_retry_times": -1,
+        "fail_retry_interval_ms": 50,
+        "backend_servers": backend.addresses(),
+    })
+}
