@@ -72,14 +72,13 @@ async fn push_if(link: &mut Link, open: bool) -> Result<(StatusCode, bool), Exch
 }
 
 async fn connect<const N: usize>(script: [Act; N]) -> Link {
-    Link::connect(
-        &server(script).await,
-        &LIMITS,
-        &mut Timer::new(),
-        &Open(Cell::new(true)),
-    )
-    .await
-    .unwrap()
+    connect_to(&server(script).await).await
+}
+
+async fn connect_to(address: &str) -> Link {
+    Link::connect(address, &LIMITS, &mut Timer::new(), &Open(Cell::new(true)))
+        .await
+        .unwrap()
 }
 
 const LIMITS: Limits = Limits {
@@ -101,6 +100,32 @@ async fn a_closed_idle_connection_is_stale_and_no_failure() {
     let mut link = connect([Act::Answer(OK), Act::Close]).await;
     push(&mut link).await.unwrap();
     assert!(matches!(push(&mut link).await, Err(ExchangeError::Stale)));
+}
+
+#[tokio::test]
+async fn what_was_said_before_the_request_is_no_answer_to_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (idle, is_idle) = tokio::sync::oneshot::channel();
+    let (closed, is_closed) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut buffer = [0; 4096];
+        assert!(stream.read(&mut buffer).await.unwrap() > 0);
+        stream.write_all(OK.as_bytes()).await.unwrap();
+        let () = is_idle.await.unwrap();
+        // What proxies say when they close an idle connection.
+        let timeout = b"HTTP/1.1 408 Request Time-out\r\nconnection: close\r\n\r\n";
+        stream.write_all(timeout).await.unwrap();
+        drop(stream);
+        closed.send(()).unwrap();
+    });
+    let mut link = connect_to(&address).await;
+    push(&mut link).await.unwrap();
+    idle.send(()).unwrap();
+    is_closed.await.unwrap();
+    let outcome = push(&mut link).await;
+    assert!(matches!(outcome, Err(ExchangeError::Stale)), "{outcome:?}");
 }
 
 #[tokio::test]

@@ -19,17 +19,20 @@ use tokio::net::TcpStream;
 /// thread.
 #[derive(Debug, Default)]
 pub(super) struct Wire {
+    /// A byte of the request is with the kernel.
+    begun: Cell<bool>,
     /// hyper has taken the whole body into its buffer.
     taken: Cell<bool>,
     /// The whole request is with the kernel.
     written: Cell<bool>,
-    /// A byte has come since the request began.
+    /// A byte has come since then. One that came before is no answer: proxies say 408 when they close an idle connection.
     answered: Cell<bool>,
 }
 
 impl Wire {
     /// A new request begins.
     pub(super) fn begin(&self) {
+        self.begun.set(false);
         self.taken.set(false);
         self.written.set(false);
         self.answered.set(false);
@@ -73,7 +76,7 @@ impl Read for Socket {
         let mut space = ReadBuf::new(space);
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut space))?;
         if !space.filled().is_empty() {
-            self.wire.answered.set(true);
+            self.wire.answered.set(self.wire.begun.get());
             buf.put_slice(space.filled());
         }
         Poll::Ready(Ok(()))
@@ -86,12 +89,14 @@ impl Write for Socket {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<Result<usize, io::Error>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
+        self.wire.begun.set(true);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), io::Error>> {
         // hyper flushes the socket only after its own buffer is empty.
-        if self.wire.taken.get() {
+        if self.wire.begun.get() && self.wire.taken.get() {
             self.wire.written.set(true);
         }
         Pin::new(&mut self.stream).poll_flush(cx)
@@ -110,7 +115,9 @@ impl Write for Socket {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<Result<usize, io::Error>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))?;
+        self.wire.begun.set(true);
+        Poll::Ready(Ok(written))
     }
 }
 

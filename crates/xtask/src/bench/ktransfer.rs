@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use ktests::{Backend, Cluster, NewRecord, Setup, http, ports};
+use ktests::{Backend, Cluster, NewRecord, Setup, ports};
 
 use super::{usage, yardstick};
 
@@ -41,7 +41,7 @@ pub(super) async fn bench(arguments: &Arguments, cluster: &Cluster, binaries: &P
         "ktransfer, {records} records of {BODY} bytes, {KEYS} keys; yardstick: the same client, no Kafka\n"
     );
     println!(
-        "partitions | workers | ktransfer/s | push p50 ≤ ms | p99 ms | CPU µs | RSS MiB | yardstick/s | CPU µs | ratio"
+        "partitions | workers | ktransfer/s | push p50 ms | p99 ms | CPU µs | RSS MiB | yardstick/s | CPU µs | ratio"
     );
     for &partitions in &arguments.partitions {
         let topic = format!("bench-{partitions}");
@@ -123,25 +123,13 @@ async fn run(
         )
         .spawn();
     let figures = watch(&backend, daemon.pid(), records).await?;
-    let page = http::get(&daemon.admin("/metrics")).await?.text();
-    let push = [0.5, 0.99].map(|quantile| quantile_of(&page, "ktransfer_push_seconds", quantile));
+    let quantile = async |quantile: &str| {
+        daemon
+            .metric("ktransfer_push_seconds", &[&format!("quantile=\"{quantile}\"")])
+            .await
+    };
+    let push = [quantile("0.5").await, quantile("0.99").await];
     Ok((figures, push))
-}
-
-/// The upper bound of the bucket of a histogram that holds this quantile.
-fn quantile_of(page: &str, name: &str, quantile: f64) -> Option<f64> {
-    let buckets = page.lines().filter_map(|line| {
-        let (labels, count) = line
-            .strip_prefix(name)?
-            .strip_prefix("_bucket")?
-            .rsplit_once(' ')?;
-        let bound = labels.split_once("le=\"")?.1.split_once('"')?.0;
-        Some((bound.parse::<f64>().ok()?, count.parse::<f64>().ok()?))
-    });
-    let buckets: Vec<(f64, f64)> = buckets.collect();
-    let (_, all) = *buckets.last()?;
-    let (bound, _) = buckets.iter().find(|(_, count)| *count >= all * quantile)?;
-    Some(*bound)
 }
 
 /// Waits until the backend has taken all records and measures the process `pid` from the first to the last.
@@ -185,7 +173,7 @@ fn print_row(
     let micros = |time: Duration| time.as_secs_f64() * 1e6;
     let [p50, p99] = push.map(|push| push.map_or("-".to_owned(), |seconds| format!("{:.2}", seconds * 1e3)));
     println!(
-        "{partitions:>10} | {workers:>7} | {:>11.0} | {p50:>13} | {p99:>6} | {:>6.1} | {:>7} | {:>11.0} | {:>6.1} | {:>5.2}",
+        "{partitions:>10} | {workers:>7} | {:>11.0} | {p50:>11} | {p99:>6} | {:>6.1} | {:>7} | {:>11.0} | {:>6.1} | {:>5.2}",
         figures.per_second,
         micros(figures.cpu),
         figures.rss_mib,
@@ -193,18 +181,4 @@ fn print_row(
         micros(yardstick.cpu),
         figures.per_second / yardstick.per_second,
     );
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_quantile_is_the_bound_of_its_bucket() {
-        let page = "t_bucket{m=\"a\",le=\"0.001\"} 50\nt_bucket{m=\"a\",le=\"0.01\"} 99\n\
-            t_bucket{m=\"a\",le=\"+Inf\"} 100\nt_sum{m=\"a\"} 1\n";
-        assert_eq!(quantile_of(page, "t", 0.5), Some(0.001));
-        assert_eq!(quantile_of(page, "t", 0.99), Some(0.01));
-        assert_eq!(quantile_of(page, "other", 0.5), None);
-    }
 }
