@@ -171,6 +171,34 @@ async fn garbage_member(scene: &Scene) {
 }
 
 #[tokio::test]
+async fn a_dead_backends_large_records_leave_room_for_the_others() {
+    let (dead, good) = (Scene::new("hoards", 2).await, Scene::new("roomy", 2).await);
+    let backend = Backend::start().await;
+    let nobody = format!("127.0.0.1:{}", ports::free_port());
+    let body = world::noise(500_000);
+    for scene in [&dead, &good] {
+        let records = (0..12_u8).map(|n| {
+            let body = [&body[..], &[n]].concat();
+            NewRecord::keyed(vec![b'k', n], body).in_partition(i32::from(n % 2))
+        });
+        scene.produce(records).await;
+    }
+    let mut main = world::main_file(&good.cluster, &[&dead.name, &good.name]);
+    // Two records of all 24.
+    main["body_budget_bytes"] = json!(1_048_576);
+    let _daemon = world::setup(&main)
+        .file(module_path(&dead.name), dead.module(&[nobody]).to_string())
+        .file(
+            module_path(&good.name),
+            good.module(&backend.addresses()).to_string(),
+        )
+        .spawn();
+    delivers(&backend, 12).await;
+    good.stores_all([(0, 6), (1, 6)]).await;
+    assert_eq!(dead.stored().await, [(0, 0), (1, 0)].into());
+}
+
+#[tokio::test]
 async fn a_backend_that_comes_back_is_pushed_to_and_no_longer_reported() {
     let (scene, backend) = (Scene::new("comeback", 1).await, Backend::start().await);
     backend.stop_server(0).await;

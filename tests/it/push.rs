@@ -66,6 +66,27 @@ async fn the_uri_holds_all_five_placeholders_percent_encoded_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn a_key_that_makes_no_uri_is_passed_over_and_told() {
+    let (scene, backend) = (Scene::new("toolong", 1).await, Backend::start().await);
+    let long = "ü".repeat(12_000);
+    scene
+        .produce(["before", &long, "after"].map(|key| keyed(key.to_owned(), "body")))
+        .await;
+    let daemon = scene.start(&scene.module(&backend.addresses())).await;
+    scene.stores(3).await;
+    assert_eq!(backend.count(), 2);
+    let passed = daemon
+        .metric("ktransfer_records_passed_over_total", &["reason=\"unpushable\""])
+        .await;
+    assert_eq!(passed, Some(1.0));
+    let log = daemon.log();
+    assert!(
+        log.contains("no request can be made of it") && !log.contains(&long),
+        "{log}"
+    );
+}
+
+#[tokio::test]
 async fn headers_are_those_of_the_file_and_the_host_is_the_servers_own_unless_set() {
     let (with, without) = (Scene::new("headers", 1).await, Scene::new("host", 1).await);
     let (with_backend, without_backend) = (Backend::start().await, Backend::start().await);

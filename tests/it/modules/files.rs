@@ -50,6 +50,28 @@ async fn a_changed_file_restarts_its_module_alone_and_loses_and_repeats_nothing(
 }
 
 #[tokio::test]
+async fn a_module_whose_topic_is_changed_leaves_the_old_one_and_begins_the_new_one() {
+    let (old, new) = (Scene::new("oldtopic", 2).await, Scene::new("newtopic", 2).await);
+    let backend = Backend::start().await;
+    let (before, after) = (old.module(&backend.addresses()), new.module(&backend.addresses()));
+    old.produce(numbered(0..10, 4)).await;
+    new.produce(numbered(10..20, 4)).await;
+    let daemon = old.start(&before).await;
+    delivers(&backend, 10).await;
+    daemon.write(&module_path(&old.name), &after.to_string());
+    delivers(&backend, 20).await;
+    let owners = async |topic: &Scene| old.znodes.owners(&old.name, &topic.name).await.unwrap().len();
+    eventually("only the new topic is owned", SOON, async || {
+        (owners(&old).await, owners(&new).await) == (0, 2)
+    })
+    .await;
+    // What was delivered of the old one stays stored.
+    let ends = old.cluster.watermarks(&old.name).await.unwrap();
+    old.stores_all((0..).zip(ends.iter().map(|(_, end)| *end))).await;
+    assert_eq!(backend.count(), 20);
+}
+
+#[tokio::test]
 async fn a_file_that_is_spoilt_while_it_runs_changes_nothing_until_it_is_right_again() {
     let (scene, backend) = (Scene::new("spoilt", 1).await, Backend::start().await);
     let module = scene.module(&backend.addresses());

@@ -17,6 +17,12 @@ pub(super) enum Act {
     ReadLate(Duration),
     /// Reads the request, answers 200 with half of the promised body, and goes on no further.
     HalfAnswer,
+    /// Answers with something that is no HTTP.
+    Garbage,
+    /// Answers like a server of 1996: the end of the connection is the end of the body.
+    Old,
+    /// Answers 200, and says 408 and closes as soon as the connection is idle, as proxies do.
+    ClosesWith408,
 }
 
 /// A running server. It ends with this handle.
@@ -67,10 +73,20 @@ async fn serve(mut stream: TcpStream, act: Act, heads: Arc<Mutex<Vec<String>>>) 
             b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
         }
         Act::HalfAnswer => b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
+        Act::Garbage => b"HTTP/1.1 OK 200\r\n\r\n",
+        Act::Old => b"HTTP/1.0 200 OK\r\n\r\nsome text",
+        Act::ClosesWith408 => b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
     };
     while let Some(head) = read_request(&mut stream).await {
         heads.lock().unwrap().push(head);
-        if stream.write_all(answer).await.is_err() {
+        if stream.write_all(answer).await.is_err() || matches!(act, Act::Old) {
+            return;
+        }
+        if matches!(act, Act::ClosesWith408) {
+            // Long enough that the client has read the answer: else both come together, which is right as well.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let timeout = b"HTTP/1.1 408 Request Time-out\r\nConnection: close\r\n\r\n";
+            stream.write_all(timeout).await.unwrap_or_default();
             return;
         }
     }

@@ -198,6 +198,33 @@ async fn records_without_key_and_a_module_without_order_run_side_by_side() {
 }
 
 #[tokio::test]
+async fn a_stuck_key_stops_its_partition_alone_when_too_many_records_have_passed_it() {
+    let (scene, backend) = (Scene::new("passed", 2).await, Backend::start().await);
+    backend.on(When::key("stuck"), Behaviour::status(500));
+    let mut module = scene.module(&backend.addresses());
+    module["max_uncommitted"] = json!(20);
+    let in_partition = |partition, key: &str, n: usize| {
+        ktests::NewRecord::keyed(key.to_owned(), format!("{partition}-{n}")).in_partition(partition)
+    };
+    let stuck = std::iter::once(in_partition(0, "stuck", 0));
+    let behind = (1..100).map(|n| in_partition(0, &format!("k{}", n % 7), n));
+    let other = (0..100).map(|n| in_partition(1, &format!("k{}", n % 7), n));
+    let produced = scene
+        .cluster
+        .produce_checked(&scene.name, stuck.chain(behind).chain(other))
+        .await
+        .unwrap();
+    let _daemon = scene.start(&module).await;
+    delivers(&backend, 100 + 19).await;
+    scene.stores_all([(0, 0), (1, 100)]).await;
+    assert_eq!(backend.delivered(), 100 + 19);
+    backend.off(When::key("stuck"));
+    delivers(&backend, 200).await;
+    scene.stores_all([(0, 100), (1, 100)]).await;
+    check(&produced, &backend.requests()).assert_exactly_once();
+}
+
+#[tokio::test]
 async fn the_smaller_of_window_and_workers_bounds_the_pushes_in_flight() {
     let (windowed, working) = (Scene::new("window", 2).await, Scene::new("workers", 2).await);
     let backends = [Backend::start().await, Backend::start().await];

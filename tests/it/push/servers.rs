@@ -151,6 +151,43 @@ async fn a_connect_time_out_is_an_attempt() {
 }
 
 #[tokio::test]
+async fn a_backend_that_says_408_when_it_closes_an_idle_connection_costs_no_attempt() {
+    let scene = Scene::new("says408", 1).await;
+    let server = Raw::start(Act::ClosesWith408).await;
+    let mut module = scene.module(&[server.address()]);
+    module["max_retry_times"] = json!(0);
+    module["worker_num"] = json!(1);
+    let daemon = scene.start(&module).await;
+    for offset in 0..3 {
+        scene.produce([unkeyed("body")]).await;
+        // A second later: the connection has been closed by then.
+        scene.stores(offset + 1).await;
+    }
+    assert_eq!(server.heads().len(), 3);
+    for (outcome, count) in [("delivered", 3.0), ("repeated", 2.0), ("exhausted", 0.0)] {
+        let label = format!("outcome=\"{outcome}\"");
+        let counted = daemon.metric("ktransfer_pushes_total", &[&label]).await;
+        assert_eq!(counted, Some(count), "{outcome}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_without_length_is_taken_and_one_that_is_no_http_is_none() {
+    let scene = Scene::new("answers", 1).await;
+    let (old, garbage) = (Raw::start(Act::Old).await, Raw::start(Act::Garbage).await);
+    let mut module = scene.module(&[garbage.address(), old.address()]);
+    module["worker_num"] = json!(1);
+    scene.produce(of_key("k", 3)).await;
+    let daemon = scene.start(&module).await;
+    scene.stores(3).await;
+    assert_eq!((garbage.heads().len(), old.heads().len()), (3, 3));
+    let repeated = daemon
+        .metric("ktransfer_pushes_total", &["outcome=\"retried\""])
+        .await;
+    assert_eq!(repeated, Some(3.0));
+}
+
+#[tokio::test]
 async fn a_push_is_a_post_with_one_request_line() {
     let (scene, server) = (
         Scene::new("line", 1).await,
