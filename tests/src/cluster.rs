@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context as _, Result};
 
 pub use files::CHROOT;
+pub use jars::KAFKA_3;
 pub use local::{Local, Options};
 pub use process::Process;
 

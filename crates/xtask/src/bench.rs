@@ -1,18 +1,25 @@
-//! `cargo xtask bench kproxy | ktransfer`: the daemons as they ship against a real broker, beside a yardstick of the
-//! same run on the same machine. Absolute figures move with the machine; the ratio to the yardstick is the figure.
+//! `cargo xtask bench kproxy | ktransfer`: the daemons as they ship against a real broker, each beside a yardstick of the
+//! same run on the same machine.
+//!
+//! Absolute figures move with the machine and the hour; the ratio to the yardstick is the figure. Nothing is asserted.
+//! Everything that is measured is a process of its own, so that its CPU time can be told.
 
 mod kproxy;
 mod ktransfer;
 mod load;
-mod usage;
+mod machine;
+mod process;
+mod sink;
 pub(crate) mod yardstick;
 
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
-use ktests::cluster::{Cluster, Local, Options};
+use ktests::cluster::{self, Cluster, Options, OwnCluster};
 use ktests::paths;
+use tokio::task::LocalSet;
 
 use crate::build;
 
@@ -24,35 +31,83 @@ pub(crate) struct Arguments {
 
 #[derive(Subcommand)]
 enum What {
-    /// POST /commit in a closed loop, against a server that only answers.
+    /// POST /commit in a closed loop, against a hyper server that only answers.
     Kproxy(kproxy::Arguments),
     /// Pushes of stored records, against the same HTTP client without Kafka.
     Ktransfer(ktransfer::Arguments),
+}
+
+/// What both benchmarks take.
+#[derive(Args, Clone, Copy)]
+struct Common {
+    /// How long one measurement takes, about, in seconds.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=600))]
+    seconds: u32,
+    /// How many measurements of each kind; the median is printed.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99))]
+    runs: u32,
+    /// Use the cluster of `cargo xtask cluster up` instead of a private one.
+    #[arg(long)]
+    shared_cluster: bool,
+}
+
+impl Common {
+    fn length(self) -> Duration {
+        Duration::from_secs(u64::from(self.seconds))
+    }
+}
+
+/// The cluster of a benchmark.
+enum Kafka {
+    Private(OwnCluster),
+    Shared(Cluster),
+}
+
+impl Kafka {
+    fn cluster(&self) -> &Cluster {
+        match self {
+            Self::Private(own) => &own.cluster,
+            Self::Shared(cluster) => cluster,
+        }
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if cfg!(debug_assertions) {
         return again_in_release();
     }
-    let binaries = build::daemons(build::Profile::Release)?;
-    println!("{}", usage::machine()?);
-    let dir = paths::target().join("bench").join("cluster");
-    // What an interrupted run left behind holds old records.
-    Local::load(&dir)?.map_or(Ok(()), Local::down)?;
-    let local = Local::up(&dir, &Options::default())?;
-    let outcome = bench(arguments, &local.cluster(), &binaries);
-    local.down()?;
+    // Beside this program, where `ktests` looks for them.
+    build::daemons(build::Profile::Release)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let outcome = LocalSet::new().block_on(&runtime, async {
+        tokio::select! {
+            outcome = bench(&arguments.what) => outcome,
+            // What was started ends with its handles.
+            _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+        }
+    });
     outcome.map(|()| ExitCode::SUCCESS)
 }
 
-fn bench(arguments: &Arguments, cluster: &Cluster, binaries: &std::path::Path) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()?;
-    match &arguments.what {
-        What::Kproxy(arguments) => runtime.block_on(kproxy::bench(arguments, cluster, binaries)),
-        What::Ktransfer(arguments) => runtime.block_on(ktransfer::bench(arguments, cluster, binaries)),
+async fn bench(what: &What) -> Result<()> {
+    let common = match what {
+        What::Kproxy(arguments) => arguments.common,
+        What::Ktransfer(arguments) => arguments.common,
+    };
+    let kafka = match common.shared_cluster {
+        true => Kafka::Shared(crate::cluster::running(&crate::cluster::default_dir())?),
+        false => Kafka::Private(cluster::own_cluster_with(Options::default()).await),
+    };
+    let version = match &kafka {
+        Kafka::Private(_) => machine::private_kafka(),
+        Kafka::Shared(cluster) => format!("Kafka at {}", cluster.brokers),
+    };
+    println!("{}", machine::describe(&version)?);
+    match what {
+        What::Kproxy(arguments) => kproxy::bench(arguments, kafka.cluster()).await,
+        What::Ktransfer(arguments) => ktransfer::bench(arguments, kafka.cluster()).await,
     }
 }
 
@@ -69,4 +124,30 @@ fn again_in_release() -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// The measurement in the middle of all, by `rate`.
+fn median<T>(mut all: Vec<T>, rate: impl Fn(&T) -> f64) -> Result<T> {
+    all.sort_by(|a, b| rate(a).total_cmp(&rate(b)));
+    let middle = all.len() / 2;
+    all.into_iter().nth(middle).context("not one measurement")
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_one_in_the_middle() {
+        assert_eq!(median(vec![9.0, 1.0, 5.0], |rate| *rate).unwrap(), 5.0);
+        median(Vec::<f64>::new(), |rate| *rate).unwrap_err();
+    }
 }

@@ -10,7 +10,7 @@ use super::files;
 use crate::paths;
 
 /// Kafka with ZooKeeper inside; its jars also bring the ZooKeeper server.
-const KAFKA_3: &str = "3.9.1";
+pub const KAFKA_3: &str = "3.9.1";
 /// Kafka without ZooKeeper.
 const KAFKA_4: &str = "4.1.0";
 

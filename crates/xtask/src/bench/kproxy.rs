@@ -1,24 +1,21 @@
-//! `bench kproxy`: one request is one record, as in the original's use.
+//! `bench kproxy`: one request is one record, each with a key of 10,000, as in the original's use.
 
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
-
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args;
-use ktests::{Cluster, Daemon, Setup, eventually, http, ports};
+use ktests::{Cluster, Daemon, Setup, ports, unique};
 
-use super::load::{Figures, measure};
-use super::yardstick;
+use super::load::{Figures, Server, Template, measure};
+use super::yardstick::Running;
+use super::{Common, median, micros, millis};
 
-const KEYS: usize = 10_000;
 const BODY: usize = 200;
 const PARTITIONS: i32 = 8;
-const START: Duration = Duration::from_secs(20);
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// How many clients at once, one run each.
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// How many clients at once; one line of the table each.
     #[arg(long, value_delimiter = ',', default_value = "1,64,256")]
     clients: Vec<usize>,
     /// The acknowledgement that is asked for: 0, 1 or -1.
@@ -26,79 +23,68 @@ pub(crate) struct Arguments {
     acks: String,
 }
 
-pub(super) async fn bench(arguments: &Arguments, cluster: &Cluster, binaries: &Path) -> Result<()> {
-    cluster.create_topic("bench", PARTITIONS).await?;
-    let (daemon, address) = start(cluster, binaries).await?;
-    let yard_port = ports::free_port();
-    let yard = yardstick::spawn(&["server".to_owned(), yard_port.to_string()])?;
-    let yard_pid = yard.id().context("the yardstick ended")?;
-    let yard_address = format!("127.0.0.1:{yard_port}");
-    eventually("the yardstick answers", START, async || {
-        http::get(&format!("http://{yard_address}/")).await.is_ok()
-    })
-    .await;
+pub(super) async fn bench(arguments: &Arguments, cluster: &Cluster) -> Result<()> {
+    let Common { seconds, runs, .. } = arguments.common;
+    let topic = unique("bench");
+    cluster.create_topic(&topic, PARTITIONS).await?;
+    let (daemon, port) = start(cluster).await;
+    let kproxy = Server {
+        port,
+        pid: daemon.pid(),
+    };
+    let hyper = Running::server().await?;
+    let yardstick = Server {
+        port: hyper.port,
+        pid: hyper.pid,
+    };
+    let template = Template::post(
+        &format!("/commit?topic={topic}&acks={}&key=k", arguments.acks),
+        BODY,
+    );
     println!(
-        "kproxy, acks={}, {BODY}-byte bodies, {KEYS} keys, {PARTITIONS} partitions; yardstick: hyper, no Kafka\n",
+        "kproxy: POST /commit, acks={}, {BODY}-byte bodies, 10000 keys, {PARTITIONS} partitions; closed loop on one \
+         thread\nyardstick: a hyper server with the same answer and no Kafka; median of {runs} runs of {seconds} s, \
+         alternating\n",
         arguments.acks
     );
     println!(
-        "clients | kproxy req/s |  p50 ms |  p99 ms | CPU µs | RSS MiB | yardstick req/s | p99 ms | CPU µs | ratio"
+        "| clients | req/s | p50 ms | p99 ms | CPU µs/req | RSS MiB | yardstick req/s | p99 ms | CPU µs/req | ratio |"
     );
+    println!("|---|---|---|---|---|---|---|---|---|---|");
     for &clients in &arguments.clients {
-        let requests = Arc::new(requests(&address, &arguments.acks));
-        let yardstick = measure(&yard_address, clients, &requests, yard_pid).await?;
-        let figures = measure(&address, clients, &requests, daemon.pid()).await?;
-        print_row(clients, &figures, &yardstick);
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for _ in 0..runs {
+            theirs.push(measure(yardstick, clients, &template, arguments.common.length()).await?);
+            ours.push(measure(kproxy, clients, &template, arguments.common.length()).await?);
+        }
+        let rate = |figures: &Figures| figures.per_second;
+        print_row(clients, &median(ours, rate)?, &median(theirs, rate)?);
     }
     Ok(())
 }
 
-async fn start(cluster: &Cluster, binaries: &Path) -> Result<(Daemon, String)> {
+async fn start(cluster: &Cluster) -> (Daemon, u16) {
     let port = ports::free_port();
-    let brokers: Vec<&str> = cluster.brokers.split(',').collect();
-    let file = serde_json::json!({
-        "log_dir": "./log",
-        "log_level": 4,
-        "port": port,
-        "read_timeout_ms": 100,
-        "write_timeout_ms": 100,
-        "req_pool_size": 10240,
-        "producer_num": 1,
-        "max_request_size_bytes": 10_485_760,
-        "broker_hosts": brokers,
-    });
-    let daemon = Setup::new("kproxy", serde_yaml::to_string(&file)?)
-        .binaries(binaries)
-        .start()
-        .await;
-    Ok((daemon, format!("127.0.0.1:{port}")))
+    let brokers = cluster.brokers.split(',');
+    let brokers: String = brokers.map(|broker| format!("  - {broker}\n")).collect();
+    let file = format!(
+        "log_dir: ./log\nlog_level: 4\nlisten_address: 127.0.0.1\nport: {port}\nread_timeout_ms: 5000\n\
+         write_timeout_ms: 5000\nmax_request_size_bytes: 10485760\nbroker_hosts:\n{brokers}"
+    );
+    (Setup::new("kproxy", file).start().await, port)
 }
 
-/// One request per key.
-fn requests(address: &str, acks: &str) -> Vec<Vec<u8>> {
-    let body = "x".repeat(BODY);
-    let request = |key: usize| {
-        format!(
-            "POST /commit?topic=bench&key=key-{key}&acks={acks} HTTP/1.1\r\nhost: {address}\r\n\
-             content-length: {BODY}\r\n\r\n{body}"
-        )
-    };
-    (0..KEYS).map(|key| request(key).into_bytes()).collect()
-}
-
-fn print_row(clients: usize, figures: &Figures, yardstick: &Figures) {
-    let millis = |time: Duration| time.as_secs_f64() * 1e3;
-    let micros = |time: Duration| time.as_secs_f64() * 1e6;
+fn print_row(clients: usize, ours: &Figures, theirs: &Figures) {
     println!(
-        "{clients:>7} | {:>12.0} | {:>7.2} | {:>7.2} | {:>6.1} | {:>7} | {:>15.0} | {:>6.2} | {:>6.1} | {:>5.2}",
-        figures.per_second,
-        millis(figures.p50),
-        millis(figures.p99),
-        micros(figures.cpu),
-        figures.rss_mib,
-        yardstick.per_second,
-        millis(yardstick.p99),
-        micros(yardstick.cpu),
-        figures.per_second / yardstick.per_second,
+        "| {clients} | {:.0} | {:.2} | {:.2} | {:.1} | {} | {:.0} | {:.2} | {:.1} | {:.2} |",
+        ours.per_second,
+        millis(ours.p50),
+        millis(ours.p99),
+        micros(ours.cpu),
+        ours.rss_mib,
+        theirs.per_second,
+        millis(theirs.p99),
+        micros(theirs.cpu),
+        ours.per_second / theirs.per_second,
     );
 }

@@ -1,33 +1,40 @@
-//! `bench ktransfer`: how fast stored records reach a backend, whole run from the first push to the last.
+//! `bench ktransfer`: how fast stored records reach a backend, from the first push to the last.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
-use ktests::{Backend, Cluster, NewRecord, Setup, ports};
+use ktests::{Cluster, NewRecord, Setup, unique};
 
-use super::{usage, yardstick};
+use super::yardstick::Running;
+use super::{Common, median, micros, process, sink};
 
 const KEYS: usize = 10_000;
 const BODY: usize = 240;
-/// How long a run may stand still before it counts as stuck.
+/// Records for each second that a measurement is to take.
+const RATE: usize = 90_000;
+/// How often the backend is asked how far it is.
+const POLL: Duration = Duration::from_millis(50);
+/// How long nothing may arrive before a run is stuck.
 const STUCK: Duration = Duration::from_secs(20);
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// How many partitions, one run each.
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// How many partitions; a topic each.
     #[arg(long, value_delimiter = ',', default_value = "1,8")]
     partitions: Vec<i32>,
-    /// How many records.
-    #[arg(long, default_value_t = 400_000)]
-    records: usize,
-    /// How many workers, one run each.
+    /// How many workers; the window is twice that. One line of the table for each, on each topic.
     #[arg(long, value_delimiter = ',', default_value = "100")]
     workers: Vec<usize>,
+    /// How many records [default: 90,000 for each of --seconds].
+    #[arg(long)]
+    records: Option<usize>,
 }
 
-/// The figures of one run.
+/// The figures of one measurement.
+#[derive(Clone, Copy)]
 struct Figures {
     per_second: f64,
     /// CPU time of the pushing process per record.
@@ -35,150 +42,138 @@ struct Figures {
     rss_mib: u64,
 }
 
-pub(super) async fn bench(arguments: &Arguments, cluster: &Cluster, binaries: &Path) -> Result<()> {
-    let records = arguments.records;
+/// The work of one measurement.
+#[derive(Clone, Copy)]
+struct Work {
+    workers: usize,
+    records: usize,
+    /// A measurement that takes longer is ended, and counts as far as it got.
+    limit: Duration,
+}
+
+/// The body of every record, for the yardstick too.
+pub(super) fn body() -> Vec<u8> {
+    vec![b'x'; BODY]
+}
+
+fn key(number: usize) -> String {
+    format!("k{}", number % KEYS)
+}
+
+/// What ktransfer makes of [`MODULE_URI`] for the record at this offset.
+pub(super) fn uri(number: usize) -> String {
+    format!("/push/bench?key={}&transid={number}", key(number))
+}
+
+const MODULE_URI: &str = "/push/bench?key={#KEY}&transid={#TRANSID}";
+
+pub(super) async fn bench(arguments: &Arguments, cluster: &Cluster) -> Result<()> {
+    let Common { seconds, runs, .. } = arguments.common;
+    let length = arguments.common.length();
+    let records = arguments.records.unwrap_or(RATE * usize::try_from(seconds)?);
     println!(
-        "ktransfer, {records} records of {BODY} bytes, {KEYS} keys; yardstick: the same client, no Kafka\n"
+        "ktransfer: one POST per record, {records} records of {BODY} bytes, {KEYS} keys, one backend on this machine\n\
+         yardstick: one hyper connection per worker on one thread, the same requests from memory, the same backend;\n\
+         median of {runs} runs, alternating; rate from the first to the last request at the backend\n"
     );
     println!(
-        "partitions | workers | ktransfer/s | push p50 ms | p99 ms | CPU µs | RSS MiB | yardstick/s | CPU µs | ratio"
+        "| partitions | workers | records/s | CPU µs/record | RSS MiB | yardstick/s | CPU µs/record | ratio |"
     );
+    println!("|---|---|---|---|---|---|---|---|");
     for &partitions in &arguments.partitions {
-        let topic = format!("bench-{partitions}");
+        let topic = unique("bench");
         cluster.create_topic(&topic, partitions).await?;
-        let produced = (0..records).map(|number| NewRecord::keyed(format!("key-{}", number % KEYS), body()));
+        let produced = (0..records).map(|number| NewRecord::keyed(key(number), body()));
         cluster.produce(&topic, produced).await?;
         for &workers in &arguments.workers {
-            let yardstick = yardstick(workers, records).await?;
-            let (figures, push) = run(cluster, binaries, &topic, workers, records).await?;
-            print_row(partitions, workers, &figures, push, &yardstick);
+            let work = Work {
+                workers,
+                records,
+                limit: length * 4,
+            };
+            let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+            for _ in 0..runs {
+                theirs.push(yardstick(work).await?);
+                ours.push(ktransfer(cluster, &topic, work).await?);
+            }
+            let rate = |figures: &Figures| figures.per_second;
+            print_row(partitions, workers, &median(ours, rate)?, &median(theirs, rate)?);
         }
+        cluster.delete_topic(&topic).await?;
     }
     Ok(())
 }
 
-fn body() -> String {
-    "x".repeat(BODY)
+async fn yardstick(work: Work) -> Result<Figures> {
+    let sink = Running::sink().await?;
+    let client = Running::client(sink.port, work.workers, work.records)?;
+    watch(&sink, client.pid, work).await
 }
 
-async fn yardstick(workers: usize, records: usize) -> Result<Figures> {
-    let backend = Backend::start_counting().await;
-    let arguments = [
-        "client".to_owned(),
-        backend.address(),
-        workers.to_string(),
-        records.to_string(),
-        BODY.to_string(),
-    ];
-    let mut child = yardstick::spawn(&arguments)?;
-    let pid = child.id().context("the yardstick ended")?;
-    let figures = watch(&backend, pid, records).await?;
-    child.kill().await?;
-    Ok(figures)
+async fn ktransfer(cluster: &Cluster, topic: &str, work: Work) -> Result<Figures> {
+    let sink = Running::sink().await?;
+    let hosts = cluster.zookeeper.split(',');
+    let hosts: String = hosts.map(|host| format!("  - {host}\n")).collect();
+    // A module of its own for each measurement: it begins at the topic's start.
+    let module = unique("bench");
+    let main = format!(
+        "log_dir: ./log\nlog_level: 4\nzk_hosts:\n{hosts}zk_chroot: {}\nzk_timeout_ms: 6000\n\
+         module_conf_dir: ./conf/modules\nmodule_enabled:\n  - {module}\n",
+        cluster.chroot
+    );
+    let file = format!(
+        "topic: {topic}\nprotocol:\n  name: http\n  uri: {MODULE_URI}\n  read_timeout_ms: 0\n  \
+         write_timeout_ms: 100\n  conn_timeout_ms: 100\nworker_num: {}\nwindow_size: {}\nmax_retry_times: -1\n\
+         fail_retry_interval_ms: 200\nbackend_servers:\n  - 127.0.0.1:{}\n",
+        work.workers,
+        work.workers * 2,
+        sink.port
+    );
+    let setup = Setup::new("ktransfer", main);
+    let mut daemon = setup.file(format!("conf/modules/{module}.yaml"), file).spawn();
+    let figures = watch(&sink, daemon.pid(), work).await;
+    // In good order, so that its session does not linger beside the next measurement.
+    daemon.terminate().await;
+    figures
 }
 
-/// The run's figures, and p50 and p99 of a push as ktransfer itself measured them, in seconds.
-async fn run(
-    cluster: &Cluster,
-    binaries: &Path,
-    topic: &str,
-    workers: usize,
-    records: usize,
-) -> Result<(Figures, [Option<f64>; 2])> {
-    let backend = Backend::start_counting().await;
-    let zookeepers: Vec<&str> = cluster.zookeeper.split(',').collect();
-    let main = serde_json::json!({
-        "log_dir": "./log",
-        "log_level": 4,
-        "zk_chroot": cluster.chroot,
-        "zk_timeout_ms": 6000,
-        "zk_hosts": zookeepers,
-        "module_conf_dir": "./conf/modules",
-        "module_enabled": ["bench"],
-    });
-    // A name of its own for each run, so that each starts at the topic's start.
-    let module = format!("{topic}-{workers}-{}", ports::free_port());
-    let main = serde_yaml::to_string(&main)?.replace("- bench", &format!("- {module}"));
-    let file = serde_json::json!({
-        "topic": topic,
-        "protocol": {
-            "name": "http",
-            "uri": "/push/{#TOPIC}?key={#KEY}&transid={#TRANSID}",
-            "read_timeout_ms": 0,
-            "write_timeout_ms": 100,
-            "conn_timeout_ms": 100,
-        },
-        "worker_num": workers,
-        "window_size": workers * 2,
-        "max_retry_times": -1,
-        "fail_retry_interval_ms": 200,
-        "initial_offset": "earliest",
-        "backend_servers": [backend.address()],
-    });
-    let setup = Setup::new("ktransfer", main).binaries(binaries);
-    let daemon = setup
-        .file(
-            format!("conf/modules/{module}.yaml"),
-            serde_yaml::to_string(&file)?,
-        )
-        .spawn();
-    let figures = watch(&backend, daemon.pid(), records).await?;
-    let quantile = async |quantile: &str| {
-        daemon
-            .metric("ktransfer_push_seconds", &[&format!("quantile=\"{quantile}\"")])
-            .await
-    };
-    let push = [quantile("0.5").await, quantile("0.99").await];
-    Ok((figures, push))
-}
-
-/// Waits until the backend has taken all records and measures the process `pid` from the first to the last.
-async fn watch(backend: &Backend, pid: u32, records: usize) -> Result<Figures> {
-    let mut first: Option<(Instant, Duration, usize)> = None;
+/// Waits until the sink has taken all records, and tells what the process `pid` used from the first to the last.
+async fn watch(sink: &Running, pid: u32, work: Work) -> Result<Figures> {
+    let records = u64::try_from(work.records)?;
+    let mut before = None;
     let mut moved = (Instant::now(), 0);
-    loop {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-        let (count, now) = (backend.delivered(), Instant::now());
-        if count > 0 && first.is_none() {
-            first = Some((now, usage::cpu(pid)?, count));
+    let (taken, cpu, start) = loop {
+        tokio::time::sleep(POLL).await;
+        let (taken, cpu, now) = (sink::taken(sink.port).await?, process::cpu(pid)?, Instant::now());
+        if taken.count == moved.1 {
+            if now - moved.0 > STUCK {
+                bail!("stuck: the backend has {} of {records} records", taken.count);
+            }
+            continue;
         }
-        if count >= records {
-            break;
+        moved = (now, taken.count);
+        let start = *before.get_or_insert((now, taken.count, cpu));
+        if taken.count >= records || now - start.0 > work.limit {
+            break (taken, cpu, start);
         }
-        if count > moved.1 {
-            moved = (now, count);
-        } else if now - moved.0 > STUCK {
-            bail!("stuck at {count} of {records} records");
-        }
-    }
-    let (start, cpu, before) = first.context("nothing was pushed")?;
-    let elapsed = start.elapsed();
-    let cpu = usage::cpu(pid)?.saturating_sub(cpu);
-    #[expect(clippy::cast_precision_loss, reason = "a count of records fits")]
-    let pushed = (records - before) as f64;
+    };
+    let (_, count_before, cpu_before) = start;
+    let counted = u32::try_from(taken.count - count_before)?.max(1);
     Ok(Figures {
-        per_second: pushed / elapsed.as_secs_f64(),
-        cpu: Duration::from_secs_f64(cpu.as_secs_f64() / pushed),
-        rss_mib: usage::rss_mib(pid)?,
+        per_second: f64::from(u32::try_from(taken.count)?) / taken.between.as_secs_f64(),
+        cpu: (cpu - cpu_before) / counted,
+        rss_mib: process::rss_mib(pid)?,
     })
 }
 
-fn print_row(
-    partitions: i32,
-    workers: usize,
-    figures: &Figures,
-    push: [Option<f64>; 2],
-    yardstick: &Figures,
-) {
-    let micros = |time: Duration| time.as_secs_f64() * 1e6;
-    let [p50, p99] = push.map(|push| push.map_or("-".to_owned(), |seconds| format!("{:.2}", seconds * 1e3)));
+fn print_row(partitions: i32, workers: usize, ours: &Figures, theirs: &Figures) {
     println!(
-        "{partitions:>10} | {workers:>7} | {:>11.0} | {p50:>11} | {p99:>6} | {:>6.1} | {:>7} | {:>11.0} | {:>6.1} | {:>5.2}",
-        figures.per_second,
-        micros(figures.cpu),
-        figures.rss_mib,
-        yardstick.per_second,
-        micros(yardstick.cpu),
-        figures.per_second / yardstick.per_second,
+        "| {partitions} | {workers} | {:.0} | {:.1} | {} | {:.0} | {:.1} | {:.2} |",
+        ours.per_second,
+        micros(ours.cpu),
+        ours.rss_mib,
+        theirs.per_second,
+        micros(theirs.cpu),
+        ours.per_second / theirs.per_second,
     );
 }

@@ -1,10 +1,10 @@
-//! A closed-loop HTTP load generator: each client sends its next request when it has the answer to the last.
+//! A closed-loop HTTP load: each client sends its next request when it has the whole answer to the last.
 //!
-//! Requests are rendered beforehand and sockets are used without an HTTP library, so that the generator costs little of
-//! the cores it shares with what it measures.
+//! All clients share the calling thread. Requests are patched in place and sockets are used without an HTTP library, so
+//! that the load costs little of the cores it shares with what it measures. Any answer but 200 ends the measurement.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -13,147 +13,175 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::usage;
+use super::{process, sink};
 
 /// Time before anything counts.
 const WARM_UP: Duration = Duration::from_secs(2);
-/// Time that counts.
-const MEASURE: Duration = Duration::from_secs(5);
+/// The longest answer.
+const MAX_ANSWER: usize = 4096;
 
-const WARMING: u8 = 0;
-const MEASURING: u8 = 1;
-const OVER: u8 = 2;
+/// A request whose key can be changed in place.
+#[derive(Clone)]
+pub(super) struct Template {
+    bytes: Vec<u8>,
+    /// Where the key's digits begin.
+    digits: usize,
+}
 
-/// The figures of one run.
+/// What is measured.
+#[derive(Clone, Copy)]
+pub(super) struct Server {
+    /// On loopback.
+    pub(super) port: u16,
+    /// Its process.
+    pub(super) pid: u32,
+}
+
+/// The figures of one measurement.
+#[derive(Clone, Copy)]
 pub(super) struct Figures {
     pub(super) per_second: f64,
     pub(super) p50: Duration,
     pub(super) p99: Duration,
-    /// CPU time of the measured process per request.
+    /// CPU time of the server per request.
     pub(super) cpu: Duration,
+    /// Resident memory of the server at the end.
     pub(super) rss_mib: u64,
 }
 
-/// Sends `requests` in turn to `address` from `clients` connections and measures the process `pid` meanwhile.
+#[derive(Clone, Copy, PartialEq)]
+enum Phase {
+    WarmUp,
+    Counting,
+    Over,
+}
+
+/// What the clients of one measurement share.
+struct Run {
+    phase: Cell<Phase>,
+    /// In microseconds.
+    latencies: RefCell<Histogram<u64>>,
+}
+
+impl Template {
+    /// A POST to `path`, to which the digits of a key are added, with a body of this length.
+    pub(super) fn post(path: &str, body: usize) -> Self {
+        let start = format!("POST {path}");
+        let rest = " HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: ";
+        let body = "x".repeat(body);
+        Self {
+            bytes: format!("{start}0000{rest}{}\r\n\r\n{body}", body.len()).into_bytes(),
+            digits: start.len(),
+        }
+    }
+
+    /// The request with key `number` of 10,000.
+    fn with_key(&mut self, number: usize) -> &[u8] {
+        let digits = format!("{:04}", number % 10_000);
+        self.bytes[self.digits..self.digits + 4].copy_from_slice(digits.as_bytes());
+        &self.bytes
+    }
+}
+
+/// Measures `server` for `length` with so many clients. Needs a `LocalSet`.
 pub(super) async fn measure(
-    address: &str,
+    server: Server,
     clients: usize,
-    requests: &Arc<Vec<Vec<u8>>>,
-    pid: u32,
+    template: &Template,
+    length: Duration,
 ) -> Result<Figures> {
-    let phase = Arc::new(AtomicU8::new(WARMING));
-    let (address, requests) = (address.to_owned(), requests.clone());
-    let seen = phase.clone();
-    let load = std::thread::spawn(move || run(&address, clients, &requests, &seen));
-    tokio::time::sleep(WARM_UP).await;
-    let (cpu, start) = (usage::cpu(pid)?, Instant::now());
-    phase.store(MEASURING, Ordering::Relaxed);
-    tokio::time::sleep(MEASURE).await;
-    phase.store(OVER, Ordering::Relaxed);
-    let (cpu, elapsed) = (usage::cpu(pid)? - cpu, start.elapsed());
-    let rss_mib = usage::rss_mib(pid)?;
-    let latencies = tokio::task::spawn_blocking(|| load.join().expect("the load does not panic")).await??;
-    let count = latencies.len();
-    if count == 0 {
-        bail!("no request was answered in {} s", MEASURE.as_secs());
+    let run = Rc::new(Run {
+        phase: Cell::new(Phase::WarmUp),
+        latencies: RefCell::new(Histogram::new_with_bounds(1, 60_000_000, 3)?),
+    });
+    let mut running = JoinSet::new();
+    for number in 0..clients {
+        // Clients begin at different keys.
+        let first = number * 10_000 / clients;
+        running.spawn_local(client(server.port, Rc::clone(&run), template.clone(), first));
     }
-    #[expect(clippy::cast_precision_loss, reason = "a count of seconds' requests fits")]
-    let per_second = count as f64 / elapsed.as_secs_f64();
+    let counted = tokio::select! {
+        counted = count(server.pid, &run, length) => counted?,
+        ended = running.join_next() => bail!("a client ended early: {ended:?}"),
+    };
+    run.phase.set(Phase::Over);
+    while let Some(ended) = running.join_next().await {
+        ended??;
+    }
+    let latencies = run.latencies.borrow();
+    let quantile = |quantile| Duration::from_micros(latencies.value_at_quantile(quantile));
+    let requests = u32::try_from(latencies.len())?;
+    if requests == 0 {
+        bail!("not one request was answered in {length:?}");
+    }
     Ok(Figures {
-        per_second,
-        p50: Duration::from_micros(latencies.value_at_quantile(0.5)),
-        p99: Duration::from_micros(latencies.value_at_quantile(0.99)),
-        cpu: Duration::from_secs_f64(cpu.as_secs_f64() / (per_second * elapsed.as_secs_f64())),
-        rss_mib,
+        per_second: f64::from(requests) / counted.elapsed.as_secs_f64(),
+        p50: quantile(0.5),
+        p99: quantile(0.99),
+        cpu: counted.cpu / requests,
+        rss_mib: process::rss_mib(server.pid)?,
     })
 }
 
-fn run(
-    address: &str,
-    clients: usize,
-    requests: &Arc<Vec<Vec<u8>>>,
-    phase: &Arc<AtomicU8>,
-) -> Result<Histogram<u64>> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let mut running = JoinSet::new();
-        for number in 0..clients {
-            let (address, requests, phase) = (address.to_owned(), requests.clone(), phase.clone());
-            // Clients begin at different places, so that they do not send the same key at the same time.
-            let first = number * requests.len() / clients;
-            running.spawn(async move { client(&address, &requests, first, &phase).await });
-        }
-        let mut all = histogram()?;
-        while let Some(ended) = running.join_next().await {
-            all.add(ended??)?;
-        }
-        Ok(all)
+struct Counted {
+    elapsed: Duration,
+    cpu: Duration,
+}
+
+async fn count(pid: u32, run: &Run, length: Duration) -> Result<Counted> {
+    tokio::time::sleep(WARM_UP).await;
+    let (start, cpu) = (Instant::now(), process::cpu(pid)?);
+    run.phase.set(Phase::Counting);
+    tokio::time::sleep(length).await;
+    run.phase.set(Phase::Over);
+    Ok(Counted {
+        elapsed: start.elapsed(),
+        cpu: process::cpu(pid)? - cpu,
     })
 }
 
-async fn client(
-    address: &str,
-    requests: &[Vec<u8>],
-    first: usize,
-    phase: &AtomicU8,
-) -> Result<Histogram<u64>> {
-    let mut stream = TcpStream::connect(address)
-        .await
-        .with_context(|| format!("connect to {address}"))?;
+async fn client(port: u16, run: Rc<Run>, mut template: Template, first: usize) -> Result<()> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     stream.set_nodelay(true)?;
-    let mut latencies = histogram()?;
-    let mut buffer = Vec::with_capacity(4096);
-    for request in requests.iter().cycle().skip(first) {
+    let mut buffer = [0; MAX_ANSWER];
+    for number in first.. {
         let start = Instant::now();
-        stream.write_all(request).await?;
+        stream.write_all(template.with_key(number)).await?;
         read_answer(&mut stream, &mut buffer).await?;
-        match phase.load(Ordering::Relaxed) {
-            WARMING => {}
-            MEASURING => latencies.record(u64::try_from(start.elapsed().as_micros())?)?,
-            _ => break,
+        match run.phase.get() {
+            Phase::WarmUp => {}
+            Phase::Counting => {
+                let micros = u64::try_from(start.elapsed().as_micros())?;
+                run.latencies.borrow_mut().record(micros)?;
+            }
+            Phase::Over => break,
         }
-    }
-    Ok(latencies)
-}
-
-/// Microseconds up to a minute.
-fn histogram() -> Result<Histogram<u64>> {
-    Ok(Histogram::new_with_bounds(1, 60_000_000, 3)?)
-}
-
-/// Reads exactly one answer with `content-length`; anything but 200 is an error.
-async fn read_answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<()> {
-    buffer.clear();
-    loop {
-        if stream.read_buf(buffer).await? == 0 {
-            bail!("the server closed the connection");
-        }
-        let Some(head) = buffer.windows(4).position(|window| window == b"\r\n\r\n") else {
-            continue;
-        };
-        if buffer.len() >= head + 4 + content_length(&buffer[..head])? {
-            break;
-        }
-    }
-    if !buffer.starts_with(b"HTTP/1.1 200") {
-        bail!("the server answered: {}", String::from_utf8_lossy(buffer));
     }
     Ok(())
 }
 
-fn content_length(head: &[u8]) -> Result<usize> {
-    let lines = head.split(|&byte| byte == b'\n');
-    let value = lines.filter_map(|line| {
-        let (name, value) = line.split_at_checked(15)?;
-        name.eq_ignore_ascii_case(b"content-length:").then_some(value)
-    });
-    let value = value
-        .into_iter()
-        .next()
-        .context("an answer without content-length")?;
-    Ok(std::str::from_utf8(value)?.trim().parse()?)
+/// Reads exactly one answer; anything but 200 is an error.
+async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> Result<()> {
+    let mut filled = 0;
+    loop {
+        let read = stream.read(&mut buffer[filled..]).await?;
+        if read == 0 {
+            bail!("the server closed the connection");
+        }
+        filled += read;
+        let answer = &buffer[..filled];
+        let Some(head) = answer.windows(4).position(|window| window == b"\r\n\r\n") else {
+            continue;
+        };
+        let length = sink::content_length(&answer[..head])?.context("an answer without content-length")?;
+        if filled < head + 4 + length {
+            continue;
+        }
+        if !answer.starts_with(b"HTTP/1.1 200") {
+            bail!("the server answered: {}", String::from_utf8_lossy(answer));
+        }
+        return Ok(());
+    }
 }
 
 #[cfg(test)]
@@ -161,12 +189,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_length_is_found_in_any_case() {
-        assert_eq!(
-            content_length(b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nx: y").unwrap(),
-            12
-        );
-        assert_eq!(content_length(b"HTTP/1.1 200 OK\r\ncontent-length:0").unwrap(), 0);
-        content_length(b"HTTP/1.1 200 OK").unwrap_err();
+    fn a_request_is_whole_whatever_its_key() {
+        let mut template = Template::post("/commit?key=k", 3);
+        let expected = "POST /commit?key=k0042 HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 3\r\n\r\nxxx";
+        assert_eq!(template.with_key(10_042), expected.as_bytes());
     }
 }
