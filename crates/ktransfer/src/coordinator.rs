@@ -16,6 +16,7 @@ mod group;
 mod life;
 mod member;
 pub mod meters;
+mod parties;
 mod store;
 mod unowned;
 
@@ -23,23 +24,19 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use futures_util::stream::StreamExt;
-use kcommon::kafka::TopicName;
-use kcommon::readiness::Latch;
-use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::assignment::{CommitOutcome, Epochs, Order, Report};
+use crate::assignment::{CommitOutcome, Order, Report};
 use crate::claims::{Claims, Step};
 pub use crate::config::InitialOffset;
-use crate::sessions::Sessions;
-use crate::watermarks::Watermarks;
 use group::Group;
 use life::{Answer, Health, Life};
 use meters::Meters;
 use store::Store;
 
 pub use member::new_id;
+pub use parties::{Ended, Link, Module, Process};
 
 /// A module that has been unable to run for so long leaves the group, so that the others take its share.
 const UNABLE_PATIENCE: Duration = Duration::from_secs(10);
@@ -49,54 +46,6 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// How long the drain waits for the answer to the deletion of our `ids` znode, which goes before it.
 const DEREGISTER_PATIENCE: Duration = Duration::from_secs(1);
-
-/// What coordination needs to know of a module.
-#[derive(Clone, Debug)]
-pub struct Module {
-    /// Its name, which is its consumer group in ZooKeeper.
-    pub name: String,
-    /// The one topic that it delivers.
-    pub topic: TopicName,
-    /// Where it begins when it has never run.
-    pub initial_offset: InitialOffset,
-    /// What its requests in flight get when a partition is given up.
-    pub drain_timeout: Duration,
-}
-
-/// What all coordinators of the process share.
-#[derive(Clone, Debug)]
-pub struct Process {
-    /// The process's id in every group: [`new_id`], once.
-    pub member: String,
-    /// The session.
-    pub sessions: Sessions,
-    /// The process's counter of epochs; the session's keeper has the same.
-    pub epochs: Epochs,
-    /// The client that asks the brokers.
-    pub watermarks: Watermarks,
-}
-
-/// The line to the module.
-#[derive(Debug)]
-pub struct Link {
-    /// To the module; it must go on receiving until it ends.
-    pub orders: mpsc::Sender<Order>,
-    /// From the module; when it closes, the module has ended.
-    pub reports: mpsc::Receiver<Report>,
-    /// Whether the module can fetch and push at all; while it says `false` for long, it has no share.
-    pub able: watch::Receiver<bool>,
-    /// Says why the module does not run as it should.
-    pub latch: Latch,
-}
-
-/// Why a coordinator has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// It was asked to; everything was drained and released, or its time was up.
-    Stopped,
-    /// Its module ended first; its claims have been given up.
-    ModuleEnded,
-}
 
 /// Coordinates one module until `stop` or until the module ends. Ends at the latest `drain_timeout` and 5 s after.
 pub async fn run(module: Module, process: Process, link: Link, stop: CancellationToken) -> Ended {

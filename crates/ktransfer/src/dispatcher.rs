@@ -4,28 +4,30 @@
 //! Nothing here waits or does I/O; tasks are woken through [`Notify`]s and wakers. It is kept in a `RefCell` that is
 //! never borrowed across an await.
 
+mod admission;
 mod flights;
 mod partition;
+mod pushing;
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
-use std::task::Context;
 use std::time::Duration;
 
-use kcommon::kafka::{CommitOffset, PartitionId, RecordOffset};
+use kcommon::kafka::{CommitOffset, PartitionId};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::assignment::{Assignment, CommitOutcome, Epoch, Report};
 use crate::budget::Budget;
 use crate::lease::Lease;
-use crate::ledger::{Admission, Entry};
 use crate::meters::Meters;
-use crate::record::Record;
-use crate::scheduler::{Job, Scheduler};
+use crate::scheduler::Scheduler;
 use flights::Flights;
-pub use flights::Seat;
 use partition::{Partition, Phase};
+
+pub use admission::{Admitted, Fetched};
+pub use flights::Seat;
+pub use pushing::End;
 
 /// The bounds of a module.
 #[derive(Clone, Copy, Debug)]
@@ -44,43 +46,6 @@ impl Bounds {
     const fn ready_keys(self) -> usize {
         self.workers * 4 + 64
     }
-}
-
-/// What a fetch brings.
-#[derive(Clone, Copy, Debug)]
-pub struct Fetched<'a> {
-    /// The record's offset.
-    pub offset: RecordOffset,
-    /// Its key, if it has one.
-    pub key: Option<&'a [u8]>,
-    /// The identity of the key; `None` when the module asks for no order.
-    pub id: Option<crate::key::KeyId>,
-    /// Its value.
-    pub value: &'a [u8],
-    /// Whether it needs a push.
-    pub entry: Entry,
-}
-
-/// What became of a fetched record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admitted {
-    /// It is entered, or was before: go on.
-    Taken,
-    /// There is no room in the byte budget: wait, then offer it again.
-    NoRoom,
-}
-
-/// How a job ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// Delivered, or given up by policy: the record is done.
-    Done,
-    /// The push failed: again at this time.
-    RetryAt(Instant),
-    /// Not a byte was sent: again when allowed, not an attempt.
-    NotStarted,
-    /// Cut on the wire: nobody knows what the backend did, so the record is not done.
-    Cut,
 }
 
 /// See the module.
@@ -233,162 +198,6 @@ impl Dispatcher {
     pub fn cut_all(&mut self) {
         let cut = self.flights.cut_all();
         self.meters.cut.increment(cut as u64);
-    }
-
-    // A fetch works.
-
-    /// Whether the next record of this epoch may be fetched.
-    #[must_use]
-    pub fn admits(&self, epoch: Epoch) -> bool {
-        self.partitions.get(&epoch).is_some_and(|partition| {
-            partition.is_running()
-                && !partition.ledger.is_full()
-                && self.scheduler.ready(partition.lane) < self.bounds.ready_keys()
-        })
-    }
-
-    /// Enters a fetched record.
-    pub fn admit(&mut self, epoch: Epoch, fetched: &Fetched<'_>) -> Admitted {
-        let Some(partition) = self
-            .partitions
-            .get_mut(&epoch)
-            .filter(|partition| partition.is_running())
-        else {
-            return Admitted::Taken;
-        };
-        let pending = fetched.entry == Entry::Pending;
-        let bytes = fetched.key.map_or(0, <[u8]>::len) + fetched.value.len();
-        if pending && !partition.share.take(bytes) {
-            partition.wait_for_room();
-            return Admitted::NoRoom;
-        }
-        match partition.ledger.admit(fetched.offset, fetched.entry) {
-            Admission::Stale => {
-                self.meters.stale.increment(1);
-                partition.share.give(if pending { bytes } else { 0 });
-            }
-            Admission::Entered(_) if !pending => partition.schedule.note_acks(1),
-            Admission::Entered(seq) => {
-                let key = fetched.key.map(|key| (key, fetched.id));
-                let record = Record::new(fetched.offset, seq, key, fetched.value);
-                if self.scheduler.enqueue(partition.lane, record) {
-                    self.flights.wake(1);
-                }
-            }
-        }
-        Admitted::Taken
-    }
-
-    /// The fetch has passed everything below `position`.
-    pub fn reach(&mut self, epoch: Epoch, position: CommitOffset) {
-        if let Some(partition) = self.partitions.get_mut(&epoch)
-            && partition.ledger.reached() < position
-        {
-            partition.ledger.reach(position);
-            partition.schedule.note_acks(1);
-        }
-    }
-
-    /// From where the partition is to be fetched: everything below is in the ledger.
-    #[must_use]
-    pub fn reached(&self, epoch: Epoch) -> Option<CommitOffset> {
-        self.partitions
-            .get(&epoch)
-            .map(|partition| partition.ledger.reached())
-    }
-
-    /// The fetch waits for room: it is woken when there is some.
-    pub fn wait_for_room(&mut self, epoch: Epoch) {
-        if let Some(partition) = self.partitions.get_mut(&epoch) {
-            partition.wait_for_room();
-        }
-    }
-
-    // A worker works.
-
-    /// What a worker waits on when [`Dispatcher::take`] has nothing.
-    #[must_use]
-    pub fn seat(&self, seat: Seat) -> Rc<Notify> {
-        self.flights.bell(seat)
-    }
-
-    /// The next record for this worker; `None` puts it to rest until it is woken.
-    pub fn take(&mut self, seat: Seat) -> Option<Job> {
-        let job = self.scheduler.take().and_then(|job| {
-            if self.lease.may_push(job.lane.epoch()) {
-                return Some(job);
-            }
-            self.scheduler.put_back(job);
-            None
-        });
-        let Some(job) = job else {
-            self.flights.rest(seat);
-            return None;
-        };
-        let epoch = job.lane.epoch();
-        self.flights.start(seat, epoch);
-        if let Some(partition) = self.partitions.get_mut(&epoch) {
-            partition.in_flight += 1;
-            if partition.waits_for_room()
-                && self.scheduler.ready(partition.lane) < self.bounds.ready_keys() / 2
-            {
-                partition.give_room();
-            }
-        }
-        Some(job)
-    }
-
-    /// Whether a push of this epoch may start now: asked in the poll that writes its first byte.
-    #[must_use]
-    pub fn may_start(&self, epoch: Epoch) -> bool {
-        self.lease.may_push(epoch) && self.partitions.get(&epoch).is_some_and(Partition::is_running)
-    }
-
-    /// Whether the worker's request is cut; if not, `cx` is woken when it is.
-    pub fn is_cut(&mut self, seat: Seat, cx: &Context<'_>) -> bool {
-        self.flights.is_cut(seat, cx)
-    }
-
-    /// The partition of an epoch, while it is known.
-    #[must_use]
-    pub fn partition(&self, epoch: Epoch) -> Option<PartitionId> {
-        self.partitions
-            .get(&epoch)
-            .map(|partition| partition.assignment.partition)
-    }
-
-    /// A job is over for its worker.
-    pub fn end(&mut self, seat: Seat, mut job: Job, end: End) {
-        let epoch = job.lane.epoch();
-        self.flights.land(seat);
-        let Some(partition) = self.partitions.get_mut(&epoch) else {
-            return;
-        };
-        partition.in_flight -= 1;
-        match end {
-            End::Done => {
-                let (lane, key, record) = job.into_parts();
-                partition.done(&record);
-                self.scheduler.end(lane, key);
-            }
-            End::RetryAt(at) => {
-                job.record.failures = job.record.failures.saturating_add(1);
-                let sooner = self.scheduler.next_wake().is_none_or(|next| at < next);
-                if self.scheduler.retry(job, at).is_none() && sooner {
-                    self.bell.notify_one();
-                }
-            }
-            End::NotStarted | End::Cut => {
-                self.scheduler.put_back(job);
-            }
-        }
-        let room = partition.waits_for_room()
-            && !partition.ledger.is_full()
-            && self.scheduler.ready(partition.lane) < self.bounds.ready_keys();
-        if room {
-            partition.give_room();
-        }
-        self.settle(epoch);
     }
 
     // Inside.

@@ -3,6 +3,8 @@
 //!
 //! The module ends when coordination closes its orders, or with an error; then its supervisor starts it again.
 
+mod partitions;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -16,7 +18,7 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::Offset;
 use tokio::sync::{Notify, mpsc};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::assignment::{Assignment, Order, Report};
@@ -24,12 +26,13 @@ use crate::budget::Budget;
 use crate::config;
 use crate::consumer::{self, Consumer};
 use crate::dispatcher::{Bounds, Dispatcher, Seat};
-use crate::fetch::{Fetch, Progress, Source};
+use crate::fetch::Source;
 use crate::key::KeyHasher;
 use crate::lease::Lease;
 use crate::meters::Meters;
 use crate::target::Target;
 use crate::worker::Worker;
+use partitions::Fetching;
 
 /// How often commits, drains and bounds are looked at while something is under way. The least time between two commits of
 /// a partition.
@@ -103,13 +106,6 @@ pub fn run(start: Start) -> Result<(), ModuleError> {
     drop(local);
     runtime.shutdown_background();
     outcome
-}
-
-/// A fetch task and what is known of it.
-struct Fetching {
-    assignment: Assignment,
-    task: JoinHandle<std::convert::Infallible>,
-    progress: Rc<Progress>,
 }
 
 struct Running {
@@ -230,93 +226,6 @@ impl Running {
                 () = self.bell.notified() => self.assign_waiting(),
                 () = tokio::time::sleep_until(wake) => self.pass_time()?,
             }
-        }
-    }
-
-    async fn obey(&mut self, order: Order) {
-        match order {
-            Order::Assign { assignment, position } => {
-                self.waiting.push((assignment, position));
-                self.assign_waiting();
-            }
-            Order::Revoke { assignment, deadline } => {
-                self.stop_fetching(assignment).await;
-                self.dispatcher.borrow_mut().revoke(assignment, deadline);
-            }
-            Order::Lost { assignment } => {
-                self.stop_fetching(assignment).await;
-                self.dispatcher.borrow_mut().lose(assignment);
-            }
-            Order::CommitDone { assignment, outcome } => {
-                self.dispatcher.borrow_mut().commit_done(assignment, outcome);
-            }
-        }
-    }
-
-    /// Begins the assignments whose partition is free of earlier epochs.
-    fn assign_waiting(&mut self) {
-        let waiting = std::mem::take(&mut self.waiting);
-        for (assignment, position) in waiting {
-            if self.dispatcher.borrow().is_busy(assignment.partition) {
-                self.waiting.push((assignment, position));
-            } else {
-                self.begin(assignment, position);
-            }
-        }
-    }
-
-    fn begin(&mut self, assignment: Assignment, position: CommitOffset) {
-        tracing::info!(
-            module = self.source.module.name,
-            partition = assignment.partition.0,
-            epoch = assignment.epoch.get(),
-            position = position.get(),
-            "partition assigned"
-        );
-        let room = self
-            .dispatcher
-            .borrow_mut()
-            .assign(assignment, position, Instant::now());
-        let progress = Rc::new(Progress::default());
-        let fetch = Fetch::new(Rc::clone(&self.source), assignment, room, Rc::clone(&progress));
-        let task = tokio::task::spawn_local(fetch.run());
-        self.fetching.insert(
-            assignment.partition,
-            Fetching {
-                assignment,
-                task,
-                progress,
-            },
-        );
-    }
-
-    async fn stop_fetching(&mut self, assignment: Assignment) {
-        self.waiting.retain(|(waiting, _)| *waiting != assignment);
-        if self
-            .fetching
-            .get(&assignment.partition)
-            .is_none_or(|fetching| fetching.assignment != assignment)
-        {
-            return;
-        }
-        if let Some(fetching) = self.fetching.remove(&assignment.partition) {
-            fetching.task.abort();
-            // Its queue has to be gone before the partition can be assigned again.
-            if let Err(error) = fetching.task.await
-                && error.is_panic()
-            {
-                tracing::error!(
-                    module = self.source.module.name,
-                    partition = assignment.partition.0,
-                    "the fetch of a partition had panicked"
-                );
-            }
-            tracing::info!(
-                module = self.source.module.name,
-                partition = assignment.partition.0,
-                epoch = assignment.epoch.get(),
-                "partition no longer fetched"
-            );
         }
     }
 

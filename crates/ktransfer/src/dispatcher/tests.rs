@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use kcommon::kafka::{CommitOffset, PartitionId, RecordOffset};
 
+use std::task::Context;
+
 use super::*;
 use crate::assignment::Epochs;
 use crate::key::KeyHasher;
 use crate::lease::{BootTime, Terms};
+use crate::ledger::Entry;
 
 struct World {
     dispatcher: Dispatcher,

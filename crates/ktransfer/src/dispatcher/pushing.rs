@@ -1,0 +1,112 @@
+//! What the workers do with a dispatcher: take a record, ask whether its push may start or go on, and end it.
+
+use std::rc::Rc;
+use std::task::Context;
+
+use kcommon::kafka::PartitionId;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::{Dispatcher, Partition, Seat};
+use crate::assignment::Epoch;
+use crate::scheduler::Job;
+
+/// How a job ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Delivered, or given up by policy: the record is done.
+    Done,
+    /// The push failed: again at this time.
+    RetryAt(Instant),
+    /// Not a byte was sent: again when allowed, not an attempt.
+    NotStarted,
+    /// Cut on the wire: nobody knows what the backend did, so the record is not done.
+    Cut,
+}
+
+impl Dispatcher {
+    /// What a worker waits on when [`Dispatcher::take`] has nothing.
+    #[must_use]
+    pub fn seat(&self, seat: Seat) -> Rc<Notify> {
+        self.flights.bell(seat)
+    }
+
+    /// The next record for this worker; `None` puts it to rest until it is woken.
+    pub fn take(&mut self, seat: Seat) -> Option<Job> {
+        let job = self.scheduler.take().and_then(|job| {
+            if self.lease.may_push(job.lane.epoch()) {
+                return Some(job);
+            }
+            self.scheduler.put_back(job);
+            None
+        });
+        let Some(job) = job else {
+            self.flights.rest(seat);
+            return None;
+        };
+        let epoch = job.lane.epoch();
+        self.flights.start(seat, epoch);
+        if let Some(partition) = self.partitions.get_mut(&epoch) {
+            partition.in_flight += 1;
+            if partition.waits_for_room()
+                && self.scheduler.ready(partition.lane) < self.bounds.ready_keys() / 2
+            {
+                partition.give_room();
+            }
+        }
+        Some(job)
+    }
+
+    /// Whether a push of this epoch may start now: asked in the poll that writes its first byte.
+    #[must_use]
+    pub fn may_start(&self, epoch: Epoch) -> bool {
+        self.lease.may_push(epoch) && self.partitions.get(&epoch).is_some_and(Partition::is_running)
+    }
+
+    /// Whether the worker's request is cut; if not, `cx` is woken when it is.
+    pub fn is_cut(&mut self, seat: Seat, cx: &Context<'_>) -> bool {
+        self.flights.is_cut(seat, cx)
+    }
+
+    /// The partition of an epoch, while it is known.
+    #[must_use]
+    pub fn partition(&self, epoch: Epoch) -> Option<PartitionId> {
+        self.partitions
+            .get(&epoch)
+            .map(|partition| partition.assignment.partition)
+    }
+
+    /// A job is over for its worker.
+    pub fn end(&mut self, seat: Seat, mut job: Job, end: End) {
+        let epoch = job.lane.epoch();
+        self.flights.land(seat);
+        let Some(partition) = self.partitions.get_mut(&epoch) else {
+            return;
+        };
+        partition.in_flight -= 1;
+        match end {
+            End::Done => {
+                let (lane, key, record) = job.into_parts();
+                partition.done(&record);
+                self.scheduler.end(lane, key);
+            }
+            End::RetryAt(at) => {
+                job.record.failures = job.record.failures.saturating_add(1);
+                let sooner = self.scheduler.next_wake().is_none_or(|next| at < next);
+                if self.scheduler.retry(job, at).is_none() && sooner {
+                    self.bell.notify_one();
+                }
+            }
+            End::NotStarted | End::Cut => {
+                self.scheduler.put_back(job);
+            }
+        }
+        let room = partition.waits_for_room()
+            && !partition.ledger.is_full()
+            && self.scheduler.ready(partition.lane) < self.bounds.ready_keys();
+        if room {
+            partition.give_room();
+        }
+        self.settle(epoch);
+    }
+}

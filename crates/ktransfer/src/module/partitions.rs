@@ -1,0 +1,109 @@
+//! A module's partitions: begun, given up and lost as coordination orders. A fetch has ended, and its queue is gone, before
+//! its partition can be assigned again.
+
+use std::convert::Infallible;
+use std::rc::Rc;
+
+use kcommon::kafka::CommitOffset;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::Running;
+use crate::assignment::{Assignment, Order};
+use crate::fetch::{Fetch, Progress};
+
+/// A fetch task and what is known of it.
+pub(super) struct Fetching {
+    pub(super) assignment: Assignment,
+    pub(super) task: JoinHandle<Infallible>,
+    pub(super) progress: Rc<Progress>,
+}
+
+impl Running {
+    pub(super) async fn obey(&mut self, order: Order) {
+        match order {
+            Order::Assign { assignment, position } => {
+                self.waiting.push((assignment, position));
+                self.assign_waiting();
+            }
+            Order::Revoke { assignment, deadline } => {
+                self.stop_fetching(assignment).await;
+                self.dispatcher.borrow_mut().revoke(assignment, deadline);
+            }
+            Order::Lost { assignment } => {
+                self.stop_fetching(assignment).await;
+                self.dispatcher.borrow_mut().lose(assignment);
+            }
+            Order::CommitDone { assignment, outcome } => {
+                self.dispatcher.borrow_mut().commit_done(assignment, outcome);
+            }
+        }
+    }
+
+    /// Begins the assignments whose partition is free of earlier epochs.
+    pub(super) fn assign_waiting(&mut self) {
+        let waiting = std::mem::take(&mut self.waiting);
+        for (assignment, position) in waiting {
+            if self.dispatcher.borrow().is_busy(assignment.partition) {
+                self.waiting.push((assignment, position));
+            } else {
+                self.begin(assignment, position);
+            }
+        }
+    }
+
+    fn begin(&mut self, assignment: Assignment, position: CommitOffset) {
+        tracing::info!(
+            module = self.source.module.name,
+            partition = assignment.partition.0,
+            epoch = assignment.epoch.get(),
+            position = position.get(),
+            "partition assigned"
+        );
+        let room = self
+            .dispatcher
+            .borrow_mut()
+            .assign(assignment, position, Instant::now());
+        let progress = Rc::new(Progress::default());
+        let fetch = Fetch::new(Rc::clone(&self.source), assignment, room, Rc::clone(&progress));
+        let task = tokio::task::spawn_local(fetch.run());
+        self.fetching.insert(
+            assignment.partition,
+            Fetching {
+                assignment,
+                task,
+                progress,
+            },
+        );
+    }
+
+    async fn stop_fetching(&mut self, assignment: Assignment) {
+        self.waiting.retain(|(waiting, _)| *waiting != assignment);
+        if self
+            .fetching
+            .get(&assignment.partition)
+            .is_none_or(|fetching| fetching.assignment != assignment)
+        {
+            return;
+        }
+        if let Some(fetching) = self.fetching.remove(&assignment.partition) {
+            fetching.task.abort();
+            // Its queue has to be gone before the partition can be assigned again.
+            if let Err(error) = fetching.task.await
+                && error.is_panic()
+            {
+                tracing::error!(
+                    module = self.source.module.name,
+                    partition = assignment.partition.0,
+                    "the fetch of a partition had panicked"
+                );
+            }
+            tracing::info!(
+                module = self.source.module.name,
+                partition = assignment.partition.0,
+                epoch = assignment.epoch.get(),
+                "partition no longer fetched"
+            );
+        }
+    }
+}
