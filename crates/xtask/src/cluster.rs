@@ -42,7 +42,7 @@ struct Up {
     /// Heap of each broker in MiB.
     #[arg(long, default_value_t = 1024)]
     heap: u32,
-    /// Use a running Kafka at HOST:PORT[,HOST:PORT] instead of starting one.
+    /// Use a running Kafka at HOST:PORT (more after commas) instead of starting one.
     #[arg(long, requires = "zookeeper_at")]
     brokers_at: Option<String>,
     /// The running ZooKeeper, HOST:PORT/CHROOT.
