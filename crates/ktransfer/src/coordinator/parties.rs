@@ -27,7 +27,7 @@ pub struct Module {
 /// What all coordinators of the process share.
 #[derive(Clone, Debug)]
 pub struct Process {
-    /// The process's id in every group: [`new_id`], once.
+    /// The process's id in every group: [`super::new_id`], once.
     pub member: String,
     /// The session.
     pub sessions: Sessions,
