@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use ktests::{Cluster, NewRecord, Setup, unique};
+use ktests::{Cluster, NewRecord, Setup, http, unique};
 
 use super::yardstick::Running;
 use super::{Common, median, micros, process, sink};
@@ -40,6 +40,8 @@ struct Figures {
     /// CPU time of the pushing process per record.
     cpu: Duration,
     rss_mib: u64,
+    /// Bounds in seconds of p50 and p99 of a push, as ktransfer itself counts them.
+    push: [Option<f64>; 2],
 }
 
 /// The work of one measurement.
@@ -77,9 +79,9 @@ pub(super) async fn bench(arguments: &Arguments, cluster: &Cluster) -> Result<()
          median of {runs} runs, alternating; rate from the first to the last request at the backend\n"
     );
     println!(
-        "| partitions | workers | records/s | CPU µs/record | RSS MiB | yardstick/s | CPU µs/record | ratio |"
+        "| partitions | workers | records/s | push p50 ≤ ms | p99 ≤ ms | CPU µs/record | RSS MiB | yardstick/s | CPU µs/record | ratio |"
     );
-    println!("|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|");
     for &partitions in &arguments.partitions {
         let topic = unique("bench");
         cluster.create_topic(&topic, partitions).await?;
@@ -132,9 +134,29 @@ async fn ktransfer(cluster: &Cluster, topic: &str, work: Work) -> Result<Figures
     let setup = Setup::new("ktransfer", main);
     let mut daemon = setup.file(format!("conf/modules/{module}.yaml"), file).spawn();
     let figures = watch(&sink, daemon.pid(), work).await;
+    let page = http::get(&daemon.admin("/metrics")).await?.text();
     // In good order, so that its session does not linger beside the next measurement.
     daemon.terminate().await;
-    figures
+    Ok(Figures {
+        push: [0.5, 0.99].map(|quantile| quantile_of(&page, "ktransfer_push_seconds", quantile)),
+        ..figures?
+    })
+}
+
+/// The upper bound of the bucket of a histogram that holds this quantile.
+fn quantile_of(page: &str, name: &str, quantile: f64) -> Option<f64> {
+    let buckets = page.lines().filter_map(|line| {
+        let series = line.strip_prefix(name)?.strip_prefix("_bucket")?;
+        let (labels, count) = series.rsplit_once(' ')?;
+        // From the right: `module="` ends like it.
+        let (_, bound) = labels.rsplit_once("le=\"")?;
+        let (bound, _) = bound.split_once('"')?;
+        Some((bound.parse::<f64>().ok()?, count.parse::<f64>().ok()?))
+    });
+    let buckets: Vec<(f64, f64)> = buckets.collect();
+    let (_, all) = *buckets.last()?;
+    let (bound, _) = buckets.iter().find(|(_, count)| *count >= all * quantile)?;
+    Some(*bound)
 }
 
 /// Waits until the sink has taken all records, and tells what the process `pid` used from the first to the last.
@@ -163,12 +185,16 @@ async fn watch(sink: &Running, pid: u32, work: Work) -> Result<Figures> {
         per_second: f64::from(u32::try_from(taken.count)?) / taken.between.as_secs_f64(),
         cpu: (cpu - cpu_before) / counted,
         rss_mib: process::rss_mib(pid)?,
+        push: [None; 2],
     })
 }
 
 fn print_row(partitions: i32, workers: usize, ours: &Figures, theirs: &Figures) {
+    let [p50, p99] = ours
+        .push
+        .map(|push| push.map_or("-".to_owned(), |seconds| format!("{:.1}", seconds * 1e3)));
     println!(
-        "| {partitions} | {workers} | {:.0} | {:.1} | {} | {:.0} | {:.1} | {:.2} |",
+        "| {partitions} | {workers} | {:.0} | {p50} | {p99} | {:.1} | {} | {:.0} | {:.1} | {:.2} |",
         ours.per_second,
         micros(ours.cpu),
         ours.rss_mib,
@@ -176,4 +202,19 @@ fn print_row(partitions: i32, workers: usize, ours: &Figures, theirs: &Figures) 
         micros(theirs.cpu),
         ours.per_second / theirs.per_second,
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantile_is_the_bound_of_its_bucket() {
+        let page = "x_seconds_bucket{module=\"a\",le=\"0.001\"} 90\nx_seconds_bucket{module=\"a\",le=\"0.005\"} 99\n\
+            x_seconds_bucket{module=\"a\",le=\"+Inf\"} 100\nx_seconds_sum{module=\"a\"} 1\n";
+        assert_eq!(quantile_of(page, "x_seconds", 0.5), Some(0.001));
+        assert_eq!(quantile_of(page, "x_seconds", 0.99), Some(0.005));
+        assert_eq!(quantile_of(page, "x_seconds", 0.995), Some(f64::INFINITY));
+        assert_eq!(quantile_of("", "x_seconds", 0.5), None);
+    }
 }
