@@ -105,7 +105,7 @@ const CLUSTER_KEYS: &[Key] = &[
     },
     Key {
         path: "*.zk_hosts",
-        kind: Kind::HostPorts { min: 1 },
+        kind: Kind::Hosts { min: 1, port: 2181 },
         need: Need::Required,
         meaning: "The ZooKeeper servers of the cluster.",
         changed: "",
