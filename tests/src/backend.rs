@@ -2,7 +2,7 @@
 //! start and end.
 //!
 //! It runs on a thread of its own, so that a busy test does not slow it and a blocked one does not stop it. It takes
-//! well over 100,000 requests per second on one core; [`Backend::start_counting`] keeps only a number, for benchmarks.
+//! well over 100,000 requests per second on one core.
 
 mod history;
 mod script;
@@ -41,18 +41,9 @@ impl Backend {
 
     /// A backend of `count` servers.
     pub async fn start_servers(count: usize) -> Self {
-        Self::launch(count, History::recording()).await
-    }
-
-    /// One server that counts requests instead of remembering them.
-    pub async fn start_counting() -> Self {
-        Self::launch(1, History::counting()).await
-    }
-
-    async fn launch(count: usize, history: History) -> Self {
         let shared = Arc::new(Shared {
             script: Mutex::default(),
-            history: Mutex::new(history),
+            history: Mutex::default(),
         });
         let commands = server::spawn(shared.clone());
         let mut backend = Self {

@@ -51,11 +51,10 @@ impl Seen {
 }
 
 /// All requests of one backend.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct History {
-    requests: Option<Vec<Seen>>,
+    requests: Vec<Seen>,
     attempts: HashMap<u64, u32>,
-    count: usize,
     delivered: usize,
     /// Counts how often the history was forgotten, so that the end of an older request changes nothing.
     generation: u32,
@@ -69,33 +68,12 @@ pub(super) struct Ticket {
 }
 
 impl History {
-    pub(super) fn recording() -> Self {
-        Self {
-            requests: Some(Vec::new()),
-            ..Self::counting()
-        }
-    }
-
-    pub(super) fn counting() -> Self {
-        Self {
-            requests: None,
-            attempts: HashMap::new(),
-            count: 0,
-            delivered: 0,
-            generation: 0,
-        }
-    }
-
-    pub(super) fn is_recording(&self) -> bool {
-        self.requests.is_some()
-    }
-
     pub(super) fn requests(&self) -> &[Seen] {
-        self.requests.as_deref().unwrap_or_default()
+        &self.requests
     }
 
     pub(super) fn count(&self) -> usize {
-        self.count
+        self.requests.len()
     }
 
     pub(super) fn delivered(&self) -> usize {
@@ -104,27 +82,23 @@ impl History {
 
     pub(super) fn forget(&mut self) {
         self.generation += 1;
-        self.requests.iter_mut().for_each(Vec::clear);
+        self.requests.clear();
         self.attempts.clear();
-        (self.count, self.delivered) = (0, 0);
+        self.delivered = 0;
     }
 
     /// Enters a request, numbers its attempt, and gives both.
     pub(super) fn begin(&mut self, mut seen: Seen) -> (Ticket, u32) {
         let ticket = Ticket {
-            index: self.count,
+            index: self.requests.len(),
             generation: self.generation,
-        };
-        self.count += 1;
-        let Some(requests) = &mut self.requests else {
-            return (ticket, 1);
         };
         let mut hasher = DefaultHasher::new();
         (&seen.uri, &seen.body).hash(&mut hasher);
         let attempt = self.attempts.entry(hasher.finish()).or_default();
         *attempt += 1;
         seen.attempt = *attempt;
-        requests.push(seen);
+        self.requests.push(seen);
         (ticket, *attempt)
     }
 
@@ -136,11 +110,7 @@ impl History {
         if status.is_some_and(|status| (200..300).contains(&status)) {
             self.delivered += 1;
         }
-        if let Some(seen) = self
-            .requests
-            .as_mut()
-            .and_then(|requests| requests.get_mut(ticket.index))
-        {
+        if let Some(seen) = self.requests.get_mut(ticket.index) {
             seen.status = status;
             seen.end = Some(now);
         }

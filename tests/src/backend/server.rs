@@ -199,11 +199,7 @@ fn begin(
     start: Instant,
 ) -> (Open, u32) {
     let mut history = connection.shared.history.lock().expect("no panic inside");
-    let headers = if history.is_recording() {
-        header_text(connection, &head.headers)
-    } else {
-        "".into()
-    };
+    let headers = header_text(connection, &head.headers);
     let seen = Seen {
         server: connection.server,
         connection: connection.number,
