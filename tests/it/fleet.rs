@@ -71,14 +71,14 @@ impl World {
 
     /// Stores `count` records over 100 keys in small portions, so that pushing goes on meanwhile.
     pub(crate) fn trickle(&self, count: usize) -> tokio::task::JoinHandle<Vec<Produced>> {
-        let (cluster, topic) = (self.cluster.clone(), self.topic.clone());
+        let (writer, topic) = (self.cluster.writer().unwrap(), self.topic.clone());
         tokio::spawn(async move {
             let mut produced = Vec::new();
             let mut pace = tokio::time::interval(Duration::from_millis(20));
             for first in (0..count).step_by(50) {
                 pace.tick().await;
                 let portion = numbered(first..count.min(first + 50), 100);
-                produced.extend(cluster.produce_checked(&topic, portion).await.unwrap());
+                produced.extend(writer.produce_checked(&topic, portion).await.unwrap());
             }
             produced
         })

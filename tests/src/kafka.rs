@@ -117,20 +117,17 @@ impl Cluster {
         topic: &str,
         records: impl IntoIterator<Item = NewRecord>,
     ) -> Result<Vec<(i32, i64)>> {
-        let producer = self.producer()?;
-        let mut acknowledged = Vec::new();
-        let mut waiting = std::collections::VecDeque::new();
-        for record in records {
-            // Bounded, so that a long iterator does not fill the producer's queue.
-            if waiting.len() == 10_000 {
-                acknowledged.push(delivery(waiting.pop_front().context("not empty")?).await?);
-            }
-            waiting.push_back(send(&producer, topic, &record).await?);
-        }
-        for future in waiting {
-            acknowledged.push(delivery(future).await?);
-        }
-        Ok(acknowledged)
+        self.writer()?.produce(topic, records).await
+    }
+
+    /// A producer to be used again, for those who write often.
+    ///
+    /// # Errors
+    /// librdkafka refuses the addresses.
+    pub fn writer(&self) -> Result<Writer> {
+        Ok(Writer {
+            producer: self.producer()?,
+        })
     }
 
     /// Every record of a topic from its start to the end it has now, partition after partition.
@@ -208,6 +205,38 @@ impl Cluster {
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "false");
         client.create().context("make a consumer")
+    }
+}
+
+/// A producer that is made once.
+#[derive(Clone)]
+pub struct Writer {
+    producer: FutureProducer,
+}
+
+impl Writer {
+    /// Writes records in their order and gives each one's partition and offset in the same order.
+    ///
+    /// # Errors
+    /// One of them is not acknowledged.
+    pub async fn produce(
+        &self,
+        topic: &str,
+        records: impl IntoIterator<Item = NewRecord>,
+    ) -> Result<Vec<(i32, i64)>> {
+        let mut acknowledged = Vec::new();
+        let mut waiting = std::collections::VecDeque::new();
+        for record in records {
+            // Bounded, so that a long iterator does not fill the producer's queue.
+            if waiting.len() == 10_000 {
+                acknowledged.push(delivery(waiting.pop_front().context("not empty")?).await?);
+            }
+            waiting.push_back(send(&self.producer, topic, &record).await?);
+        }
+        for future in waiting {
+            acknowledged.push(delivery(future).await?);
+        }
+        Ok(acknowledged)
     }
 }
 

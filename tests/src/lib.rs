@@ -19,7 +19,7 @@ pub use backend::{Backend, Behaviour, Seen, When};
 pub use checker::{Produced, Report, check};
 pub use cluster::{Cluster, OwnCluster, cluster, own_cluster};
 pub use daemon::{Daemon, Setup};
-pub use kafka::{NewRecord, Stored};
+pub use kafka::{NewRecord, Stored, Writer};
 pub use wait::{Outcome, eventually};
 pub use workload::{numbered, unique};
 pub use znodes::Znodes;

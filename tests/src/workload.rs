@@ -6,7 +6,7 @@ use anyhow::Result;
 use bytes::Bytes;
 
 use crate::checker::Produced;
-use crate::{Cluster, NewRecord};
+use crate::{Cluster, NewRecord, Writer};
 
 /// A name that no other test uses, for topics and modules: `<what>-<pid>-<n>`.
 #[must_use]
@@ -30,6 +30,20 @@ pub fn numbered(numbers: std::ops::Range<usize>, keys: usize) -> impl Iterator<I
 }
 
 impl Cluster {
+    /// Writes records and gives them as the checker wants them.
+    ///
+    /// # Errors
+    /// One of them is not acknowledged.
+    pub async fn produce_checked(
+        &self,
+        topic: &str,
+        records: impl IntoIterator<Item = NewRecord>,
+    ) -> Result<Vec<Produced>> {
+        self.writer()?.produce_checked(topic, records).await
+    }
+}
+
+impl Writer {
     /// Writes records and gives them as the checker wants them.
     ///
     /// # Errors

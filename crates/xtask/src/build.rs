@@ -24,20 +24,25 @@ pub(crate) fn cargo() -> OsString {
 /// Builds the three daemons and gives the directory of their binaries.
 pub(crate) fn daemons(profile: Profile) -> Result<PathBuf> {
     let mut command = Command::new(cargo());
-    command.args([
-        "build",
-        "--bins",
-        "-p",
-        "kproxy",
-        "-p",
-        "ktransfer",
-        "-p",
-        "kmonitor",
-    ]);
+    command.arg("build");
     let dir = match profile {
-        Profile::Dev => "debug",
+        // Everything that `cargo test --workspace` needs, in one go: features of dependencies differ with what is built, and
+        // nothing should be compiled twice.
+        Profile::Dev => {
+            command.args(["--workspace", "--all-targets"]);
+            "debug"
+        }
         Profile::Release => {
-            command.arg("--release");
+            command.args([
+                "--release",
+                "--bins",
+                "-p",
+                "kproxy",
+                "-p",
+                "ktransfer",
+                "-p",
+                "kmonitor",
+            ]);
             "release"
         }
     };

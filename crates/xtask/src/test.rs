@@ -20,9 +20,6 @@ const THREADS: &str = "4";
 pub(crate) struct Arguments {
     /// Runs only tests whose path contains this.
     name: Option<String>,
-    /// Runs only the tests of this package.
-    #[arg(long, short)]
-    package: Option<String>,
     /// Arguments for the test programs, such as `--nocapture`.
     #[arg(last = true)]
     rest: Vec<String>,
@@ -43,11 +40,7 @@ fn tests(arguments: &Arguments, run: &Path, binaries: &Path) -> Result<ExitCode>
     std::fs::create_dir_all(run)?;
     let shared = Local::up(&run.join("shared"), &Options::default())?.cluster();
     let mut command = Command::new(build::cargo());
-    command.args(["test", "--no-fail-fast"]);
-    match &arguments.package {
-        Some(package) => command.args(["--package", package]),
-        None => command.arg("--workspace"),
-    };
+    command.args(["test", "--workspace", "--no-fail-fast"]);
     command.args(&arguments.name).arg("--").args(&arguments.rest);
     command
         .envs(shared.environment())

@@ -88,11 +88,16 @@ impl Local {
         lock.lock()?;
         let mut local = match Self::load(&dir)? {
             Some(found) => found,
-            None => Self {
-                state: State::plan(options),
-                dir,
-                jars: None,
-            },
+            None => {
+                // Before anything is written: without Java there is no cluster to find later.
+                let jars = Jars::resolve(options.kraft)?;
+                let state = State::plan(options);
+                Self {
+                    dir,
+                    state,
+                    jars: Some(jars),
+                }
+            }
         };
         local.save()?;
         local.start_all()?;
