@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use ktests::cluster::{Local, Options};
-use ktests::{Backend, Behaviour, Cluster, Daemon, Setup, When, Znodes, http, paths, ports};
+use ktests::{Backend, Behaviour, Cluster, Daemon, Setup, When, Znodes, eventually, http, paths, ports};
 use serde_yaml::{Mapping, Value};
 
 /// How many partitions each topic gets.
@@ -100,6 +100,16 @@ impl Stage {
             });
         }
         let (kmonitor, monitor) = kmonitor(binaries, cluster).await?;
+        for module in &modules {
+            eventually("both ktransfer own partitions", READY, async || {
+                let owners = znodes
+                    .owners(&module.name, &module.topic)
+                    .await
+                    .unwrap_or_default();
+                owners.values().collect::<BTreeSet<_>>().len() == transfers.len()
+            })
+            .await;
+        }
         Ok(Self {
             local: None,
             znodes,
@@ -309,12 +319,18 @@ async fn start(
     mut file: Value,
     extend: impl FnOnce(Setup) -> Setup,
 ) -> Result<Daemon> {
-    let admin = file["admin"]["listen"]
-        .as_str()
-        .and_then(|listen| listen.rsplit_once(':')?.1.parse().ok());
-    let admin = admin
-        .filter(|&port| ports::is_free(port))
-        .unwrap_or_else(ports::free_port);
+    let written = file["admin"]["listen"].as_str();
+    let written = written.and_then(|listen| listen.rsplit_once(':')?.1.parse().ok());
+    let usual = written.unwrap_or(match name {
+        "kproxy" => 5031,
+        "ktransfer" => 5032,
+        _ => 5033,
+    });
+    let admin = if ports::is_free(usual) {
+        usual
+    } else {
+        ports::free_port()
+    };
     let mut section = Mapping::new();
     section.insert(Value::from("listen"), Value::from(format!("127.0.0.1:{admin}")));
     file["admin"] = Value::Mapping(section);
