@@ -30,6 +30,19 @@ async fn a_topic_is_grown_and_deleted() {
     cluster.create_topic(&topic, 1).await.unwrap();
     cluster.grow_topic(&topic, 3).await.unwrap();
     assert_eq!(cluster.watermarks(&topic).await.unwrap().len(), 3);
+    // Deleting goes on for a moment after it was answered, and the old topic counts as existing until then.
+    for partitions in [2, 1, 2] {
+        cluster.delete_topic(&topic).await.unwrap();
+        let size = usize::try_from(partitions).unwrap();
+        eventually("the topic is new", Duration::from_secs(60), async || {
+            cluster.create_topic(&topic, partitions).await.unwrap();
+            cluster
+                .watermarks(&topic)
+                .await
+                .is_ok_and(|logs| logs.len() == size)
+        })
+        .await;
+    }
     cluster.delete_topic(&topic).await.unwrap();
 }
 

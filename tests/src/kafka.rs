@@ -1,6 +1,7 @@
 //! What scenarios do to Kafka besides the daemons: create topics, write records, read a topic back.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
@@ -16,6 +17,12 @@ use crate::Cluster;
 
 /// How long Kafka may take over one step.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a topic that was created may be without leaders before it is asked for again.
+const CREATION_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The time between two looks at Kafka.
+const LOOK_SPACING: Duration = Duration::from_millis(20);
 
 /// A record to write.
 #[derive(Clone, Debug, Default)]
@@ -75,11 +82,26 @@ impl Cluster {
     /// # Errors
     /// Kafka refuses or is away.
     pub async fn create_replicated_topic(&self, name: &str, partitions: i32, replication: i32) -> Result<()> {
+        let (admin, consumer) = (self.admin()?, Arc::new(self.consumer()?));
         let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replication));
-        let results = self.admin()?.create_topics([&topic], &options()).await?;
-        match results.into_iter().next().context("no result")? {
-            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => self.wait_for_leaders(name).await,
-            Err((_, code)) => bail!("cannot create the topic {name}: {code}"),
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let results = admin.create_topics([&topic], &options()).await?;
+            match results.into_iter().next().context("no result")? {
+                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((_, code)) => bail!("cannot create the topic {name}: {code}"),
+            }
+            // One that is still being deleted counts as existing, and is gone a moment later: asked for again then.
+            let asked_again = end.min(Instant::now() + CREATION_PATIENCE);
+            while Instant::now() < asked_again {
+                if has_leaders(&consumer, name).await {
+                    return Ok(());
+                }
+                tokio::time::sleep(LOOK_SPACING).await;
+            }
+            if Instant::now() >= end {
+                bail!("the topic {name} has no leaders {PATIENCE:?} after it was created");
+            }
         }
     }
 
@@ -152,25 +174,11 @@ impl Cluster {
 
     /// A broker that has just started answers before it knows its topics.
     async fn wait_for_leaders(&self, topic: &str) -> Result<()> {
-        let (consumer, name) = (self.consumer()?, topic.to_owned());
-        let led = move || {
-            let metadata = consumer.fetch_metadata(Some(&name), Duration::from_secs(5)).ok();
-            metadata.is_some_and(|metadata| {
-                let partitions = metadata
-                    .topics()
-                    .first()
-                    .map_or(&[][..], |topic| topic.partitions());
-                !partitions.is_empty() && partitions.iter().all(|partition| partition.leader() >= 0)
-            })
-        };
-        let led = std::sync::Arc::new(led);
+        let consumer = Arc::new(self.consumer()?);
         crate::eventually(
             &format!("every partition of {topic} has a leader"),
             PATIENCE,
-            async || {
-                let led = led.clone();
-                tokio::task::spawn_blocking(move || led()).await.unwrap_or(false)
-            },
+            async || has_leaders(&consumer, topic).await,
         )
         .await;
         Ok(())
@@ -270,6 +278,22 @@ async fn delivery(future: DeliveryFuture) -> Result<(i32, i64)> {
         Ok(delivery) => Ok((delivery.partition, delivery.offset)),
         Err((error, _)) => Err(error.into()),
     }
+}
+
+/// Whether the topic exists and every partition of it is led.
+async fn has_leaders(consumer: &Arc<BaseConsumer>, topic: &str) -> bool {
+    let (consumer, name) = (Arc::clone(consumer), topic.to_owned());
+    let led = move || {
+        let metadata = consumer.fetch_metadata(Some(&name), Duration::from_secs(5)).ok();
+        metadata.is_some_and(|metadata| {
+            let partitions = metadata
+                .topics()
+                .first()
+                .map_or(&[][..], |topic| topic.partitions());
+            !partitions.is_empty() && partitions.iter().all(|partition| partition.leader() >= 0)
+        })
+    };
+    tokio::task::spawn_blocking(led).await.unwrap_or(false)
 }
 
 fn watermarks(consumer: &BaseConsumer, topic: &str) -> Result<Vec<(i64, i64)>> {

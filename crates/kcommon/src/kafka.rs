@@ -3,6 +3,7 @@
 //! Numbers that mean different things are different types, because "last delivered" against "next to deliver"
 //! is the classic way to lose or double a record.
 
+pub mod client_log;
 pub mod raw;
 
 use std::fmt;

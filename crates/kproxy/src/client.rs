@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use kcommon::kafka::client_log;
 use kcommon::kafka::raw::{Deliveries, Delivery, Persisted};
 use metrics::Counter;
 use rdkafka::client::{Client as KafkaClient, ClientContext};
@@ -72,17 +73,7 @@ pub(crate) struct Client {
 
 impl ClientContext for Callbacks {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Emerg
-            | RDKafkaLogLevel::Alert
-            | RDKafkaLogLevel::Critical
-            | RDKafkaLogLevel::Error
-            | RDKafkaLogLevel::Warning => tracing::warn!(facility, message, "librdkafka"),
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
-                tracing::info!(facility, message, "librdkafka");
-            }
-            RDKafkaLogLevel::Debug => tracing::debug!(facility, message, "librdkafka"),
-        }
+        client_log::log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -9,7 +9,7 @@ use rdkafka::consumer::{Consumer as _, ConsumerContext, StreamConsumer};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use kcommon::kafka::{CommitOffset, PartitionId};
+use kcommon::kafka::{CommitOffset, PartitionId, client_log};
 
 /// The client. Shared by the fetch tasks of the module and by blocking calls on other threads.
 pub type Consumer = StreamConsumer<Events>;
@@ -20,19 +20,7 @@ pub struct Events;
 
 impl ClientContext for Events {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Emerg
-            | RDKafkaLogLevel::Alert
-            | RDKafkaLogLevel::Critical
-            | RDKafkaLogLevel::Error
-            | RDKafkaLogLevel::Warning => {
-                tracing::warn!(facility, message, "Kafka client");
-            }
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
-                tracing::info!(facility, message, "Kafka client");
-            }
-            RDKafkaLogLevel::Debug => tracing::debug!(facility, message, "Kafka client"),
-        }
+        client_log::log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
