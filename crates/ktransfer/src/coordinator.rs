@@ -11,13 +11,15 @@
 //! (A fleet with originals of the classic plan, stored acknowledgements and a topic that was created anew are
 //! not coordinated specially yet: they belong into `claims::plan`, `store` and `life`.)
 
-mod first_start;
-mod group;
+pub(crate) mod first_start;
+pub(crate) mod group;
+pub(crate) mod jobs;
 mod life;
 mod member;
 pub mod meters;
 mod parties;
-mod store;
+pub(crate) mod servers;
+pub(crate) mod store;
 mod unowned;
 
 use std::collections::VecDeque;
@@ -31,7 +33,8 @@ use crate::assignment::{CommitOutcome, Order, Report};
 use crate::claims::{Claims, Step};
 pub use crate::config::InitialOffset;
 use group::Group;
-use life::{Answer, Health, Life};
+use jobs::Answer;
+use life::{Health, Life};
 use meters::Meters;
 use store::Store;
 

@@ -7,6 +7,7 @@
 use kcommon::kafka::{CommitOffset, PartitionId};
 use kcommon::zookeeper::{Error, Lifetime, MultiError, Write, layout};
 
+use super::servers::{Brokers, ZooKeeper};
 use super::store::Store;
 use crate::config::InitialOffset;
 use crate::watermarks::{LogEnd, WatermarkError};
@@ -19,7 +20,7 @@ const TRIES: usize = 10;
 
 /// Why the module cannot start yet.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PrepareError {
+pub(crate) enum PrepareError {
     #[error("creating the module's znodes")]
     ZooKeeper(#[source] Error),
     #[error("finding out where the logs start and end")]
@@ -30,8 +31,8 @@ pub(super) enum PrepareError {
 
 /// Creates the parents that are missing and, at the first start, the offsets of all `partitions`. If the offsets
 /// cannot be found out, nothing is written.
-pub(super) async fn prepare(
-    store: &Store,
+pub(crate) async fn prepare<Z: ZooKeeper, B: Brokers<Z>>(
+    store: &Store<Z, B>,
     partitions: &[PartitionId],
     initial: InitialOffset,
 ) -> Result<(), PrepareError> {
@@ -79,8 +80,8 @@ fn missing(stored: &[String], partitions: &[PartitionId]) -> Vec<PartitionId> {
 }
 
 /// Creates the offsets of `missing`; `false` if another instance was first, with some of them at least.
-async fn create(
-    store: &Store,
+async fn create<Z: ZooKeeper, B: Brokers<Z>>(
+    store: &Store<Z, B>,
     missing: &[PartitionId],
     initial: InitialOffset,
 ) -> Result<bool, PrepareError> {

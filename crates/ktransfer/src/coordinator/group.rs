@@ -9,14 +9,16 @@ use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
 use kcommon::kafka::PartitionId;
-use kcommon::zookeeper::{Error, Lifetime, Node, Watch, layout};
+use kcommon::zookeeper::{Error, Lifetime, Node, Session, layout};
 
 use super::member;
+use super::servers::{Brokers, ZooKeeper};
 use super::store::Store;
+use crate::watermarks::Watermarks;
 
 /// What is known of the group from the last look.
-pub(super) struct Group {
-    store: Store,
+pub(crate) struct Group<Z = Session, B = Watermarks> {
+    store: Store<Z, B>,
     /// Every member, and whether it subscribes to our topic.
     members: BTreeMap<String, bool>,
     /// The session that each owner znode belongs to.
@@ -27,23 +29,23 @@ pub(super) struct Group {
 
 /// How one look is made.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Look {
+pub(crate) struct Look {
     /// Whether our own `ids` znode shall exist.
-    pub(super) present: bool,
+    pub(crate) present: bool,
     /// Read everything, not only what is new.
-    pub(super) full: bool,
+    pub(crate) full: bool,
 }
 
 /// What a look found; `None` from [`Group::look`] when the module's znodes are gone as a whole.
-pub(super) struct Seen {
+pub(crate) struct Seen {
     /// The ids of the members that subscribe to our topic, sorted.
-    pub(super) members: Vec<String>,
+    pub(crate) members: Vec<String>,
     /// The owner znodes with their sessions.
-    pub(super) owners: BTreeMap<PartitionId, i64>,
+    pub(crate) owners: BTreeMap<PartitionId, i64>,
 }
 
-impl Group {
-    pub(super) fn new(store: Store) -> Self {
+impl<Z: ZooKeeper, B: Brokers<Z>> Group<Z, B> {
+    pub(crate) fn new(store: Store<Z, B>) -> Self {
         Self {
             store,
             members: BTreeMap::new(),
@@ -54,7 +56,7 @@ impl Group {
     }
 
     /// Our claim or release of the partition was answered: what was read of it before is worth nothing.
-    pub(super) fn forget(&mut self, partition: PartitionId) {
+    pub(crate) fn forget(&mut self, partition: PartitionId) {
         self.owners.remove(&partition);
     }
 
@@ -62,7 +64,7 @@ impl Group {
     ///
     /// # Cancel safety
     /// Safe: a watch that has not fired stays.
-    pub(super) async fn changed(group: Option<&mut Self>) {
+    pub(crate) async fn changed(group: Option<&mut Self>) {
         let Some(group) = group else {
             return std::future::pending().await;
         };
@@ -73,7 +75,7 @@ impl Group {
     }
 
     /// Reads the group, and creates or deletes our `ids` znode as wanted.
-    pub(super) async fn look(&mut self, look: Look) -> Result<Option<Seen>, Error> {
+    pub(crate) async fn look(&mut self, look: Look) -> Result<Option<Seen>, Error> {
         if look.full {
             self.members.clear();
             self.owners.clear();
@@ -103,7 +105,7 @@ impl Group {
     }
 
     /// Deletes our `ids` znode, whatever the outcome: the next look, or the end of the session, repeats it.
-    pub(super) async fn deregister(&mut self) {
+    pub(crate) async fn deregister(&mut self) {
         match self
             .store
             .session
@@ -118,7 +120,7 @@ impl Group {
     }
 
     /// Deletes our `ids` znode and every owner znode of our session.
-    pub(super) async fn sweep(&mut self) {
+    pub(crate) async fn sweep(&mut self) {
         self.deregister().await;
         match self
             .look(Look {
@@ -210,8 +212,8 @@ impl Group {
     }
 }
 
-async fn children(
-    store: &Store,
+async fn children<Z: ZooKeeper, B: Brokers<Z>>(
+    store: &Store<Z, B>,
     path: &str,
     changed: &mut Option<BoxFuture<'static, ()>>,
 ) -> Result<Option<Vec<String>>, Error> {
@@ -221,7 +223,7 @@ async fn children(
     let Some((children, watch)) = store.session.watch_children(path).await? else {
         return Ok(None);
     };
-    *changed = Some(Box::pin(Watch::changed(watch)));
+    *changed = Some(watch);
     Ok(Some(children))
 }
 

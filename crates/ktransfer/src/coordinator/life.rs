@@ -4,7 +4,6 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use kcommon::kafka::PartitionId;
 use kcommon::zookeeper::layout;
@@ -13,11 +12,12 @@ use tokio::time::Instant;
 use super::chain;
 use super::first_start::{PrepareError, prepare};
 use super::group::{Group, Look, Seen};
+use super::jobs::{self, Answer, Job};
 use super::meters::Meters;
 use super::store::Store;
 use super::unowned::Unowned;
-use crate::assignment::{Assignment, Order};
-use crate::claims::{Claimed, Claims, Committed, Step, Stored, View};
+use crate::assignment::Order;
+use crate::claims::{Claimed, Claims, Step, View};
 use crate::config::InitialOffset;
 use crate::watermarks::WatermarkError;
 
@@ -33,19 +33,6 @@ const RETRY: Duration = Duration::from_millis(500);
 /// How often the topic is asked for once the module runs, and while it cannot yet.
 const TOPIC_EVERY: Duration = Duration::from_secs(5);
 const TOPIC_RETRY: Duration = Duration::from_secs(1);
-
-/// A request on its way, which ends with its answer.
-pub(super) type Job = BoxFuture<'static, Answer>;
-
-/// The answers to our requests.
-pub(super) enum Answer {
-    Claimed(PartitionId, Claimed),
-    Committed(Assignment, Committed),
-    Released(PartitionId),
-    Looked(PartitionId, u64, Option<Stored>),
-    Topic(Result<Option<Vec<PartitionId>>, WatermarkError>),
-    Prepared(Result<(), PrepareError>),
-}
 
 /// How a module is, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,48 +101,15 @@ impl Life {
     /// Sends the requests among `steps` and puts the orders into `outbox`.
     pub(super) fn perform(&mut self, steps: Vec<Step>, outbox: &mut VecDeque<Order>, meters: &Meters) {
         for step in steps {
-            let store = self.store.clone();
-            let job: Job = match step {
-                Step::Tell(order) => {
+            match jobs::begin(&self.store, step) {
+                Ok(job) => self.jobs.push(job),
+                Err(order) => {
                     if matches!(order, Order::Lost { .. }) {
                         meters.lost.increment(1);
                     }
                     outbox.push_back(order);
-                    continue;
                 }
-                Step::Claim(partition) => {
-                    async move { Answer::Claimed(partition, store.claim(partition).await) }.boxed()
-                }
-                Step::Commit {
-                    assignment,
-                    version,
-                    position,
-                } => async move {
-                    Answer::Committed(
-                        assignment,
-                        store.commit(assignment.partition, version, position).await,
-                    )
-                }
-                .boxed(),
-                Step::Release { partition, stored } => async move {
-                    store.release(partition, stored).await;
-                    Answer::Released(partition)
-                }
-                .boxed(),
-                Step::Sweep(partition) => async move {
-                    store.sweep(partition).await;
-                    Answer::Released(partition)
-                }
-                .boxed(),
-                Step::Look {
-                    partition,
-                    look,
-                    known,
-                } => {
-                    async move { Answer::Looked(partition, look, store.look(partition, known).await) }.boxed()
-                }
-            };
-            self.jobs.push(job);
+            }
         }
     }
 

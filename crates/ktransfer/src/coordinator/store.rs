@@ -15,6 +15,7 @@ use std::time::Duration;
 use kcommon::kafka::{CommitOffset, PartitionId, TopicName};
 use kcommon::zookeeper::{Error, Lifetime, MultiError, Node, Session, Write, layout};
 
+use super::servers::{Brokers, ZooKeeper};
 use super::{Module, Process};
 use crate::claims::{Claimed, Committed, Stored, Written};
 use crate::watermarks::{LogEnd, Watermarks};
@@ -27,12 +28,12 @@ const CLAIM_TRIES: usize = 3;
 
 /// The znodes of one module and topic, written in one session.
 #[derive(Clone, Debug)]
-pub(super) struct Store {
-    pub(super) session: Session,
-    pub(super) module: String,
-    pub(super) topic: TopicName,
-    pub(super) member: String,
-    pub(super) watermarks: Watermarks,
+pub(crate) struct Store<Z = Session, B = Watermarks> {
+    pub(crate) session: Z,
+    pub(crate) module: String,
+    pub(crate) topic: TopicName,
+    pub(crate) member: String,
+    pub(crate) watermarks: B,
 }
 
 /// A partition as a reliable read found it.
@@ -51,7 +52,7 @@ impl From<Node> for Stored {
 }
 
 impl Store {
-    pub(super) fn new(session: Session, module: &Module, process: &Process) -> Self {
+    pub(crate) fn new(session: Session, module: &Module, process: &Process) -> Self {
         Self {
             session,
             module: module.name.clone(),
@@ -60,9 +61,11 @@ impl Store {
             watermarks: process.watermarks.clone(),
         }
     }
+}
 
+impl<Z: ZooKeeper, B: Brokers<Z>> Store<Z, B> {
     /// Claims a partition that nobody seemed to own.
-    pub(super) async fn claim(&self, partition: PartitionId) -> Claimed {
+    pub(crate) async fn claim(&self, partition: PartitionId) -> Claimed {
         for _ in 0..CLAIM_TRIES {
             match self.try_claim(partition).await {
                 Ok(Some(claimed)) => return claimed,
@@ -152,7 +155,7 @@ impl Store {
     }
 
     /// Writes a position at the version that our last write left.
-    pub(super) async fn commit(
+    pub(crate) async fn commit(
         &self,
         partition: PartitionId,
         version: i32,
@@ -205,7 +208,7 @@ impl Store {
     }
 
     /// Writes the offset and deletes our owner znode. Ends when the owner znode is no longer ours.
-    pub(super) async fn release(&self, partition: PartitionId, mut stored: Stored) {
+    pub(crate) async fn release(&self, partition: PartitionId, mut stored: Stored) {
         loop {
             match self.try_release(partition, &stored).await {
                 Ok(None) | Err(Error::Expired) => return,
@@ -213,14 +216,14 @@ impl Store {
                 Ok(Some(found)) => stored = found,
                 Err(error) => {
                     self.warn(partition, &error, "release failed; trying again");
-                    tokio::time::sleep(RETRY).await;
+                    self.session.pause(RETRY).await;
                 }
             }
         }
     }
 
     /// Deletes an owner znode of ours that belongs to no claim, leaving the offset as it is.
-    pub(super) async fn sweep(&self, partition: PartitionId) {
+    pub(crate) async fn sweep(&self, partition: PartitionId) {
         loop {
             match self.state(partition).await {
                 Ok(State {
@@ -245,7 +248,7 @@ impl Store {
                     "a stray owner znode could not be read; trying again",
                 ),
             }
-            tokio::time::sleep(RETRY).await;
+            self.session.pause(RETRY).await;
         }
     }
 
@@ -282,7 +285,7 @@ impl Store {
     }
 
     /// What the offset znode holds now; one that is gone is created with `known`, or with the log's start.
-    pub(super) async fn look(&self, partition: PartitionId, known: Option<Vec<u8>>) -> Option<Stored> {
+    pub(crate) async fn look(&self, partition: PartitionId, known: Option<Vec<u8>>) -> Option<Stored> {
         let looked = async {
             if let Some(node) = self.session.get(&self.offset(partition)).await? {
                 return Ok(Some(Stored::from(node)));
@@ -315,7 +318,7 @@ impl Store {
     async fn state(&self, partition: PartitionId) -> Result<State, Error> {
         loop {
             match self.try_state(partition).await {
-                Err(Error::Unknown(_)) => tokio::time::sleep(RETRY).await,
+                Err(Error::Unknown(_)) => self.session.pause(RETRY).await,
                 known => return known,
             }
         }

@@ -1,0 +1,62 @@
+//! The requests that the claims ask for, on their way: each ends with the answer that the claims wait for.
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use kcommon::kafka::PartitionId;
+
+use super::first_start::PrepareError;
+use super::servers::{Brokers, ZooKeeper};
+use super::store::Store;
+use crate::assignment::{Assignment, Order};
+use crate::claims::{Claimed, Committed, Step, Stored};
+use crate::watermarks::WatermarkError;
+
+/// A request on its way, which ends with its answer.
+pub(crate) type Job = BoxFuture<'static, Answer>;
+
+/// The answers to our requests.
+pub(crate) enum Answer {
+    Claimed(PartitionId, Claimed),
+    Committed(Assignment, Committed),
+    Released(PartitionId),
+    Looked(PartitionId, u64, Option<Stored>),
+    Topic(Result<Option<Vec<PartitionId>>, WatermarkError>),
+    Prepared(Result<(), PrepareError>),
+}
+
+/// What carries out `step`; an order is not for ZooKeeper and comes back.
+pub(crate) fn begin<Z: ZooKeeper, B: Brokers<Z>>(store: &Store<Z, B>, step: Step) -> Result<Job, Order> {
+    let store = store.clone();
+    Ok(match step {
+        Step::Tell(order) => return Err(order),
+        Step::Claim(partition) => {
+            async move { Answer::Claimed(partition, store.claim(partition).await) }.boxed()
+        }
+        Step::Commit {
+            assignment,
+            version,
+            position,
+        } => async move {
+            Answer::Committed(
+                assignment,
+                store.commit(assignment.partition, version, position).await,
+            )
+        }
+        .boxed(),
+        Step::Release { partition, stored } => async move {
+            store.release(partition, stored).await;
+            Answer::Released(partition)
+        }
+        .boxed(),
+        Step::Sweep(partition) => async move {
+            store.sweep(partition).await;
+            Answer::Released(partition)
+        }
+        .boxed(),
+        Step::Look {
+            partition,
+            look,
+            known,
+        } => async move { Answer::Looked(partition, look, store.look(partition, known).await) }.boxed(),
+    })
+}
