@@ -1,5 +1,9 @@
 //! ktransfer on a real cluster as a process: what a push looks like, byte for byte, and what becomes of it.
 
+#[cfg(test)]
+mod eviction;
+#[cfg(test)]
+mod gaps;
 mod limits;
 #[cfg(test)]
 mod methods;
@@ -7,6 +11,8 @@ mod methods;
 mod raw;
 mod retries;
 mod servers;
+#[cfg(test)]
+mod share;
 #[cfg(test)]
 pub(crate) mod world;
 

@@ -90,6 +90,20 @@ impl Share {
         true
     }
 
+    /// Takes `bytes` for a record that cannot wait, beyond the share if need be. `false`: it is overdrawn already, so that it
+    /// never is by more than one record.
+    #[must_use]
+    pub fn overdraw(&mut self, bytes: usize) -> bool {
+        if self.take(bytes) {
+            return true;
+        }
+        if self.held > self.reserved + self.borrowed {
+            return false;
+        }
+        self.held += bytes;
+        true
+    }
+
     /// A record of `bytes` has ended.
     pub fn give(&mut self, bytes: usize) {
         self.held = self.held.saturating_sub(bytes);
@@ -131,6 +145,18 @@ mod tests {
         assert!(!share.take(1));
         share.give(1_000_000);
         assert!(share.take(50));
+    }
+
+    #[test]
+    fn one_record_that_cannot_wait_is_allowed_beyond_the_share() {
+        let budget = Budget::new(100, 1);
+        let mut share = budget.share(1);
+        while share.take(30) {}
+        assert_eq!(share.held(), 90);
+        assert!(share.overdraw(30));
+        assert!(!share.overdraw(1), "one at a time");
+        share.give(30);
+        assert!(share.overdraw(30));
     }
 
     #[test]

@@ -36,6 +36,24 @@ impl ConsumerContext for Events {}
 /// # Errors
 /// librdkafka refuses a setting or cannot start its threads.
 pub fn connect(module: &str, brokers: &[String]) -> Result<Arc<Consumer>, KafkaError> {
+    config(module, brokers).create_with_context(Events).map(Arc::new)
+}
+
+/// Makes the client that reads bodies again: it reads short ranges that end before the log does, of one partition after
+/// the other, and wants to know of a log that ends early.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_reader(module: &str, brokers: &[String]) -> Result<Arc<Consumer>, KafkaError> {
+    let mut config = config(module, brokers);
+    config
+        .set("client.id", format!("ktransfer-{module}-again"))
+        .set("enable.partition.eof", "true")
+        .set("fetch.wait.max.ms", "50");
+    config.create_with_context(Events).map(Arc::new)
+}
+
+fn config(module: &str, brokers: &[String]) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", brokers.join(","))
@@ -51,12 +69,14 @@ pub fn connect(module: &str, brokers: &[String]) -> Result<Arc<Consumer>, KafkaE
         .set("queued.max.messages.kbytes", "1024")
         .set("queued.min.messages", "5000")
         .set("fetch.message.max.bytes", "1048576")
+        // An answer is held until its last record is taken; the default is 50 MiB for each broker.
+        .set("fetch.max.bytes", "8388608")
         // A full queue makes the fetcher pause for so long; the default is a whole second.
         .set("fetch.queue.backoff.ms", "10")
         // The first record after an assignment may wait for an idle fetch of another partition of the same broker.
         .set("fetch.wait.max.ms", "250")
         .set_log_level(RDKafkaLogLevel::Warning);
-    config.create_with_context(Events).map(Arc::new)
+    config
 }
 
 /// One assigned partition; unassigned when dropped. Drop the partition's queue first: an old queue would take records of

@@ -5,6 +5,7 @@
 //! never borrowed across an await.
 
 mod admission;
+mod eviction;
 mod flights;
 mod partition;
 mod pushing;
@@ -20,12 +21,13 @@ use tokio::time::Instant;
 use crate::assignment::{Assignment, CommitOutcome, Epoch, Report};
 use crate::budget::Budget;
 use crate::lease::Lease;
-use crate::meters::Meters;
+use crate::meters::{Levels, Meters};
 use crate::scheduler::Scheduler;
 use flights::Flights;
 use partition::{Partition, Phase};
 
-pub use admission::{Admitted, Fetched};
+pub use admission::{Admitted, Fetched, Fullness};
+pub use eviction::{Gone, Restored};
 pub use flights::Seat;
 pub use pushing::End;
 
@@ -60,6 +62,8 @@ pub struct Dispatcher {
     outbox: VecDeque<Report>,
     /// Rung when the module's loop has something new to do: a report, or an earlier back-off.
     bell: Rc<Notify>,
+    /// Rung when bodies that were dropped are wanted.
+    thirst: Rc<Notify>,
     meters: Rc<Meters>,
 }
 
@@ -76,6 +80,7 @@ impl Dispatcher {
             budget,
             outbox: VecDeque::new(),
             bell: Rc::new(Notify::new()),
+            thirst: Rc::new(Notify::new()),
             meters,
         }
     }
@@ -168,10 +173,14 @@ impl Dispatcher {
         for epoch in epochs {
             self.tick_partition(epoch, now);
         }
-        self.meters.tell(
-            self.flights.in_flight(),
-            self.partitions.values().map(|known| known.ledger.len()).sum(),
-        );
+        let sum =
+            |of: fn(&Self, &Partition) -> usize| self.partitions.values().map(|known| of(self, known)).sum();
+        self.meters.tell(&Levels {
+            in_flight: self.flights.in_flight(),
+            uncommitted: sum(|_, known| known.ledger.len()),
+            held_bytes: sum(|_, known| known.share.held()),
+            bodiless: sum(|all, known| all.scheduler.cold(known.lane)),
+        });
     }
 
     /// Whether nothing is under way, so that ticks may be rare.
@@ -185,6 +194,17 @@ impl Dispatcher {
     pub fn wake(&mut self, now: Instant) {
         let woken = self.scheduler.wake(now);
         self.flights.wake(woken);
+    }
+
+    /// Pushes on their way.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.flights.in_flight()
+    }
+
+    /// Gives memory back that former crowds of keys have left.
+    pub fn shrink(&mut self) {
+        self.scheduler.shrink();
     }
 
     /// When [`Dispatcher::wake`] has something to do next.

@@ -25,7 +25,7 @@ use crate::assignment::Assignment;
 use crate::config::{Module, OnUndecodable};
 use crate::consumer::{Assigned, Consumer, Events};
 use crate::dispatcher::{Admitted, Dispatcher, Fetched};
-use crate::key::KeyHasher;
+use crate::key::{KeyHasher, KeyId};
 use crate::ledger::Entry;
 use crate::meters::Meters;
 use crate::methods::MethodCheck;
@@ -80,6 +80,15 @@ pub struct Source {
     pub hasher: KeyHasher,
     /// What is counted.
     pub meters: Rc<Meters>,
+}
+
+impl Source {
+    /// The identity of a record's key, if its records have an order: an empty key orders nothing, as in the original.
+    #[must_use]
+    pub fn key_id(&self, key: Option<&[u8]>) -> Option<KeyId> {
+        let ordered = key.filter(|key| self.module.order_by_key && !key.is_empty());
+        ordered.map(|key| self.hasher.id(key))
+    }
 }
 
 /// See the module.
@@ -215,13 +224,11 @@ impl Fetch {
         let value = message.payload().unwrap_or_default();
         let entry = self.entry(offset, value)?;
         let key = message.key();
-        // An empty key orders nothing, as in the original.
-        let ordered = key.filter(|key| self.source.module.order_by_key && !key.is_empty());
-        let id = ordered.map(|key| self.source.hasher.id(key));
         let fetched = Fetched {
             offset,
             key,
-            id,
+            id: self.source.key_id(key),
+            timestamp: message.timestamp().to_millis().unwrap_or(-1),
             value,
             entry,
         };

@@ -1,14 +1,20 @@
 //! The identity of a record's key: a 128-bit keyed hash, so that scheduling keeps 16 bytes a key instead of the
 //! key itself, and nobody who chooses keys can make two of them collide.
 
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 /// The identity of one key inside one partition. Two different keys have the same identity with a probability
 /// of 2^-128 a pair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct KeyId(u128);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyId([u64; 2]);
+
+impl Hash for KeyId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0[0]);
+    }
+}
 
 /// Makes [`KeyId`]s with a secret of this process.
 #[derive(Clone, Copy, Debug)]
@@ -28,11 +34,12 @@ impl KeyHasher {
     pub fn id(&self, key: &[u8]) -> KeyId {
         let mut hasher = SipHasher13::new_with_key(&self.secret);
         hasher.write(key);
-        KeyId(hasher.finish128().as_u128())
+        let hash = hasher.finish128();
+        KeyId([hash.h1, hash.h2])
     }
 }
 
-/// A map hasher that takes the low half of a [`KeyId`], which is as random as a hash can be.
+/// A map hasher that takes one half of a [`KeyId`], which is as random as a hash can be.
 #[derive(Default)]
 pub struct Taken(u64);
 
@@ -50,9 +57,8 @@ impl Hasher for Taken {
         }
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "the low half is what is wanted")]
-    fn write_u128(&mut self, id: u128) {
-        self.0 = id as u64;
+    fn write_u64(&mut self, half: u64) {
+        self.0 = half;
     }
 }
 

@@ -161,6 +161,17 @@ impl Ledger {
         }
     }
 
+    /// The handle of the record at this offset, while it is not done. Costs a search, unlike the handle itself.
+    #[must_use]
+    pub fn pending(&self, offset: RecordOffset) -> Option<Seq> {
+        let at = self
+            .slots
+            .binary_search_by_key(&offset.get(), |slot| slot.offset())
+            .ok()?;
+        let pending = self.slots.get(at).is_some_and(|slot| !slot.is_done());
+        pending.then(|| Seq(self.base + at as u64))
+    }
+
     /// Takes note that the fetch has passed everything below `position`, although it returned no record for it:
     /// transaction markers, aborted and compacted records, or a jump after an out-of-range answer. A position
     /// below what is known already changes nothing.
@@ -270,6 +281,19 @@ mod tests {
         let _first = seq(ledger.admit(record(5), Entry::Pending));
         assert_eq!(ledger.admit(record(5), Entry::Pending), Admission::Stale);
         assert_eq!(ledger.len(), 1);
+    }
+
+    #[test]
+    fn a_pending_record_is_found_by_its_offset() {
+        let mut ledger = Ledger::new(position(0), 10);
+        let entered = [3, 7, 8].map(|offset| seq(ledger.admit(record(offset), Entry::Pending)));
+        assert_eq!(ledger.pending(record(7)), Some(entered[1]));
+        assert_eq!(ledger.pending(record(5)), None, "compacted away");
+        let _moved = ledger.ack(entered[1]);
+        assert_eq!(ledger.pending(record(7)), None);
+        let _moved = ledger.ack(entered[0]);
+        assert_eq!(ledger.pending(record(3)), None);
+        assert_eq!(ledger.pending(record(8)), Some(entered[2]));
     }
 
     #[test]

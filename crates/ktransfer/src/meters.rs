@@ -6,11 +6,12 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 /// Attempts by outcome: `delivered`, `retried`, `exhausted` (given up after the last attempt), `repeated` (a backend had
 /// closed an idle connection: not an attempt), `cut` (on the wire when the partition or the lease ended).
 pub const PUSHES: &str = "ktransfer_pushes_total";
-/// Records that ended without a push, by reason: `filtered`, `undecodable`, `unpushable` (no URI can be made of them).
+/// Records that ended without a push, by reason: `filtered`, `undecodable`, `unpushable` (no URI can be made of them),
+/// `compacted` (replaced in Kafka by a newer record of their key while their body was not in memory).
 pub const PASSED_OVER: &str = "ktransfer_records_passed_over_total";
 /// Records fetched a second time in one assignment and dropped.
 pub const STALE: &str = "ktransfer_records_stale_total";
-/// Records that Kafka deleted before they were fetched.
+/// Records that Kafka deleted before they were pushed.
 pub const LOST: &str = "ktransfer_records_lost_total";
 /// From the start of a push to the end of its answer, failed ones included.
 pub const PUSH_SECONDS: &str = "ktransfer_push_seconds";
@@ -18,6 +19,16 @@ pub const PUSH_SECONDS: &str = "ktransfer_push_seconds";
 pub const IN_FLIGHT: &str = "ktransfer_pushes_in_flight";
 /// Records between the commit positions and the newest fetched.
 pub const UNCOMMITTED: &str = "ktransfer_records_uncommitted";
+/// Bodies that were dropped because memory was short: of records behind others of their key.
+pub const EVICTED: &str = "ktransfer_bodies_evicted_total";
+/// Bodies that were read from Kafka again.
+pub const REREAD: &str = "ktransfer_bodies_reread_total";
+/// Records that wait without their bodies now.
+pub const BODILESS: &str = "ktransfer_records_evicted";
+/// What the records in memory count of `body_budget_bytes`.
+pub const HELD_BYTES: &str = "ktransfer_body_budget_held_bytes";
+/// Partitions that take no further record and have not moved for 5 s: see [`crate::stall`].
+pub const FULL: &str = "ktransfer_partitions_full";
 /// Times that the module was started again after it had failed.
 pub const RESTARTS: &str = "ktransfer_module_restarts_total";
 /// 1 while the module's backends take nothing: see [`crate::outage`].
@@ -46,16 +57,39 @@ pub struct Meters {
     pub undecodable: Counter,
     /// Records of which no URI can be made.
     pub unpushable: Counter,
+    /// Records replaced by newer ones while they had no body.
+    pub compacted: Counter,
+    /// Bodies dropped.
+    pub evicted: Counter,
+    /// Bodies read again.
+    pub reread: Counter,
     /// Records fetched twice.
     pub stale: Counter,
     /// Records lost to retention.
     pub lost: Counter,
     /// Length of a push.
     pub seconds: Histogram,
+    /// Partitions that stand still because they are full.
+    pub full: Gauge,
     /// 1 during an outage of the backends.
     pub backend_down: Gauge,
     in_flight: Gauge,
     uncommitted: Gauge,
+    bodiless: Gauge,
+    held_bytes: Gauge,
+}
+
+/// What is told now and then.
+#[derive(Clone, Copy, Debug)]
+pub struct Levels {
+    /// Pushes on their way.
+    pub in_flight: usize,
+    /// Records between the commit positions and the newest fetched.
+    pub uncommitted: usize,
+    /// Bytes taken of the budget.
+    pub held_bytes: usize,
+    /// Records without their bodies.
+    pub bodiless: usize,
 }
 
 impl Meters {
@@ -75,19 +109,27 @@ impl Meters {
             filtered: passed("filtered"),
             undecodable: passed("undecodable"),
             unpushable: passed("unpushable"),
+            compacted: passed("compacted"),
+            evicted: counter!(EVICTED, "module" => module.to_owned()),
+            reread: counter!(REREAD, "module" => module.to_owned()),
             stale: counter!(STALE, "module" => module.to_owned()),
             lost: counter!(LOST, "module" => module.to_owned()),
             seconds: histogram!(PUSH_SECONDS, "module" => module.to_owned()),
+            full: gauge!(FULL, "module" => module.to_owned()),
             backend_down: gauge!(BACKEND_DOWN, "module" => module.to_owned()),
             in_flight: gauge!(IN_FLIGHT, "module" => module.to_owned()),
             uncommitted: gauge!(UNCOMMITTED, "module" => module.to_owned()),
+            bodiless: gauge!(BODILESS, "module" => module.to_owned()),
+            held_bytes: gauge!(HELD_BYTES, "module" => module.to_owned()),
         }
     }
 
-    /// Tells how many pushes are on their way and how many records are uncommitted.
+    /// Tells what there is now.
     #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
-    pub fn tell(&self, in_flight: usize, uncommitted: usize) {
-        self.in_flight.set(in_flight as f64);
-        self.uncommitted.set(uncommitted as f64);
+    pub fn tell(&self, levels: &Levels) {
+        self.in_flight.set(levels.in_flight as f64);
+        self.uncommitted.set(levels.uncommitted as f64);
+        self.held_bytes.set(levels.held_bytes as f64);
+        self.bodiless.set(levels.bodiless as f64);
     }
 }

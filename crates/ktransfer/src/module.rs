@@ -4,6 +4,7 @@
 //! The module ends when coordination closes its orders, or with an error; then its supervisor starts it again.
 
 mod partitions;
+mod telling;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -30,6 +31,7 @@ use crate::fetch::Source;
 use crate::key::KeyHasher;
 use crate::lease::Lease;
 use crate::meters::Meters;
+use crate::reread::Reread;
 use crate::target::Target;
 use crate::worker::Worker;
 use partitions::Fetching;
@@ -154,24 +156,17 @@ impl Running {
         let bell = dispatcher.bell();
         let dispatcher = Rc::new(RefCell::new(dispatcher));
         let target = Rc::new(Target::new(module.clone()).map_err(ModuleError::Host)?);
-        let mut tasks = JoinSet::new();
-        for seat in (0..bounds.workers).map(Seat) {
-            let worker = Worker::new(
-                seat,
-                Rc::clone(&dispatcher),
-                Rc::clone(&target),
-                Rc::clone(&meters),
-            );
-            tasks.spawn_local(worker.run().map(|never| match never {}));
-        }
+        let mut tasks = workers(bounds.workers, &dispatcher, &target, &meters);
         tasks.spawn_local(serve_main_queue(Arc::clone(&consumer)));
-        let source = Source {
+        let source = Rc::new(Source {
             consumer,
             module: Rc::new(module),
             dispatcher: Rc::clone(&dispatcher),
             hasher: KeyHasher::new(uuid::Uuid::new_v4().into_bytes()),
             meters,
-        };
+        });
+        let reread = Reread::new(Rc::clone(&source), brokers).run();
+        tasks.spawn_local(reread.map(|never| match never {}));
         latch.ready();
         let now = Instant::now();
         Ok(Self {
@@ -182,7 +177,7 @@ impl Running {
             backend,
             outage_told: false,
             target,
-            source: Rc::new(source),
+            source,
             dispatcher,
             bell,
             tasks,
@@ -245,8 +240,9 @@ impl Running {
         if now >= self.next_positions {
             self.next_positions = now + POSITIONS;
             self.take_positions();
-            self.tell_stopped();
+            self.tell_stopped(now);
             self.tell_outage(now);
+            self.dispatcher.borrow_mut().shrink();
         }
         let mut dispatcher = self.dispatcher.borrow_mut();
         dispatcher.tick(now);
@@ -276,46 +272,21 @@ impl Running {
             }
         }
     }
+}
 
-    fn tell_outage(&mut self, now: Instant) {
-        let outage = self.target.outage.borrow();
-        let module = self.source.module.name.as_str();
-        match outage.reason(now) {
-            Some(reason) => {
-                if !self.outage_told {
-                    tracing::error!(
-                        module,
-                        reason,
-                        "the backend takes nothing; its records wait or are dropped"
-                    );
-                }
-                self.backend
-                    .not_ready(format!("no server has taken a push for 5 s: {reason}"));
-            }
-            None => {
-                if self.outage_told {
-                    tracing::info!(module, "the backend answers again");
-                }
-                self.backend.ready();
-            }
-        }
-        self.outage_told = outage.reason(now).is_some();
-        let down = if self.outage_told { 1.0 } else { 0.0 };
-        self.source.meters.backend_down.set(down);
+/// Starts the workers, on seats from 0 on.
+fn workers(
+    count: usize,
+    dispatcher: &Rc<RefCell<Dispatcher>>,
+    target: &Rc<Target>,
+    meters: &Rc<Meters>,
+) -> JoinSet<ModuleError> {
+    let mut tasks = JoinSet::new();
+    for seat in (0..count).map(Seat) {
+        let worker = Worker::new(seat, Rc::clone(dispatcher), Rc::clone(target), Rc::clone(meters));
+        tasks.spawn_local(worker.run().map(|never| match never {}));
     }
-
-    fn tell_stopped(&self) {
-        let stopped = self.fetching.iter().find_map(|(partition, fetching)| {
-            fetching
-                .progress
-                .stopped()
-                .map(|reason| format!("partition {partition} is stopped: {reason}"))
-        });
-        match stopped {
-            Some(reason) => self.latch.not_ready(reason),
-            None => self.latch.ready(),
-        }
-    }
+    tasks
 }
 
 /// Serves the client's main queue, on which its errors and log lines come. Records come on their partitions' own queues: one

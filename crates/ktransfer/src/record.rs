@@ -3,8 +3,13 @@
 use bytes::Bytes;
 use kcommon::kafka::RecordOffset;
 
-use crate::key::KeyId;
 use crate::ledger::Seq;
+
+/// What a record costs in memory beside its key and its value, about: its place in the queues, and its key's, which may
+/// have no other record. Without it, a budget that is meant to bound memory would not when bodies are small.
+const OVERHEAD: usize = 256;
+/// Stands for "no key"; Kafka's own limit is 2 GiB.
+const NO_KEY: u32 = u32::MAX;
 
 /// A record that waits to be pushed or is being pushed. Key and value share one allocation.
 #[derive(Debug)]
@@ -13,55 +18,65 @@ pub struct Record {
     pub offset: RecordOffset,
     /// Its handle in the ledger.
     pub seq: Seq,
+    /// Its timestamp in Kafka, in milliseconds; -1 without. With it a body that is read again is told from another's.
+    pub timestamp: i64,
     /// Attempts that have failed so far.
     pub failures: u32,
-    /// The identity of its key; `None` when the record has no key or the module asks for no order.
-    pub key: Option<KeyId>,
+    /// Where the value begins, or [`NO_KEY`].
+    key_len: u32,
     /// Key bytes, then value bytes.
     bytes: Bytes,
-    /// Where the value begins; `None` when the record has no key.
-    key_len: Option<usize>,
 }
 
 impl Record {
     /// Copies key and value out of the client's buffers.
     #[must_use]
-    pub fn new(offset: RecordOffset, seq: Seq, key: Option<(&[u8], Option<KeyId>)>, value: &[u8]) -> Self {
-        let (bytes, key_len, key) = match key {
-            None => (Bytes::copy_from_slice(value), None, None),
-            Some((key, id)) => {
+    pub fn new(offset: RecordOffset, seq: Seq, timestamp: i64, key: Option<&[u8]>, value: &[u8]) -> Self {
+        let (bytes, key_len) = match key {
+            None => (Bytes::copy_from_slice(value), NO_KEY),
+            Some(key) => {
                 let mut bytes = Vec::with_capacity(key.len() + value.len());
                 bytes.extend_from_slice(key);
                 bytes.extend_from_slice(value);
-                (Bytes::from(bytes), Some(key.len()), id)
+                (Bytes::from(bytes), u32::try_from(key.len()).unwrap_or(NO_KEY))
             }
         };
         Self {
             offset,
             seq,
+            timestamp,
             failures: 0,
-            key,
-            bytes,
             key_len,
+            bytes,
         }
     }
 
-    /// What the record counts against the byte budget: key and value.
+    /// What a record with such a key and value counts against the byte budget.
+    #[must_use]
+    pub fn cost(key: Option<&[u8]>, value: &[u8]) -> usize {
+        key.map_or(0, <[u8]>::len) + value.len() + OVERHEAD
+    }
+
+    /// What the record counts against the byte budget.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() + OVERHEAD
     }
 
     /// The key, `None` when the record has none.
     #[must_use]
     pub fn key_bytes(&self) -> Option<&[u8]> {
-        self.key_len.and_then(|len| self.bytes.get(..len))
+        self.key_len().and_then(|len| self.bytes.get(..len))
     }
 
     /// The value, sharing the record's memory.
     #[must_use]
     pub fn value(&self) -> Bytes {
-        self.bytes.slice(self.key_len.unwrap_or(0)..)
+        self.bytes.slice(self.key_len().unwrap_or(0)..)
+    }
+
+    fn key_len(&self) -> Option<usize> {
+        (self.key_len != NO_KEY).then(|| usize::try_from(self.key_len).unwrap_or(usize::MAX))
     }
 }
 
@@ -78,17 +93,19 @@ mod tests {
         let Admission::Entered(seq) = ledger.admit(offset, Entry::Pending) else {
             panic!("not entered")
         };
-        let keyed = Record::new(offset, seq, Some((b"key", None)), b"value");
-        assert_eq!(
-            (keyed.key_bytes(), &keyed.value()[..], keyed.size()),
-            (Some(&b"key"[..]), &b"value"[..], 8)
-        );
-        let bare = Record::new(offset, seq, None, b"value");
-        assert_eq!(
-            (bare.key_bytes(), &bare.value()[..], bare.size()),
-            (None, &b"value"[..], 5)
-        );
-        let empty = Record::new(offset, seq, Some((b"", None)), b"");
-        assert_eq!((empty.key_bytes(), empty.size()), (Some(&b""[..]), 0));
+        for (key, value) in [
+            (Some(&b"key"[..]), &b"value"[..]),
+            (None, b"value"),
+            (Some(b""), b""),
+        ] {
+            let record = Record::new(offset, seq, -1, key, value);
+            assert_eq!((record.key_bytes(), &record.value()[..]), (key, value));
+            assert_eq!(record.size(), Record::cost(key, value));
+        }
+    }
+
+    #[test]
+    fn a_record_is_small_beside_its_body() {
+        assert!(size_of::<Record>() <= 64, "{}", size_of::<Record>());
     }
 }

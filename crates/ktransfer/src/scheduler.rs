@@ -5,8 +5,12 @@
 //! "The oldest head over all partitions" would let a backlog on one partition starve the live ones. A key in
 //! back-off waits in a timer queue and holds no worker.
 //!
+//! When memory is short, records behind others of their key lose their bodies ([`Scheduler::evict`]) and get them back
+//! ([`Scheduler::restore`]) once their key moves on; until then they hold their place in its order.
+//!
 //! Pure: `now` is an argument. One owner, the module's thread. Costs per record: O(log ready keys).
 
+mod eviction;
 mod lane;
 
 use std::cmp::Reverse;
@@ -16,7 +20,9 @@ use slab::Slab;
 use tokio::time::Instant;
 
 use crate::assignment::Epoch;
+use crate::key::KeyId;
 use crate::record::Record;
+pub use eviction::{Cold, Evicted, Wanted};
 pub use lane::KeySlot;
 use lane::Lane;
 
@@ -75,12 +81,13 @@ impl Scheduler {
         self.lanes.remove(lane.index).queued_bytes()
     }
 
-    /// A record is admitted. Returns whether a worker could take something that it could not take before.
-    pub fn enqueue(&mut self, lane: LaneId, record: Record) -> bool {
+    /// A record is admitted; `id` is the identity of its key, if it has an order. Returns whether a worker could take
+    /// something that it could not take before.
+    pub fn enqueue(&mut self, lane: LaneId, id: Option<KeyId>, record: Record) -> bool {
         let Some(queue) = self.lane_mut(lane) else {
             return false;
         };
-        let ready = queue.push(record);
+        let ready = queue.push(id, record);
         if ready {
             self.line_up(lane);
         }
@@ -160,6 +167,13 @@ impl Scheduler {
     #[must_use]
     pub fn next_wake(&self) -> Option<Instant> {
         self.timers.peek().map(|Reverse((due, _, _))| *due)
+    }
+
+    /// Gives memory back that a former crowd of keys has left.
+    pub fn shrink(&mut self) {
+        for (_, lane) in &mut self.lanes {
+            lane.shrink();
+        }
     }
 
     /// Whether any key of any partition could be pushed at once.

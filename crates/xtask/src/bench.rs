@@ -4,6 +4,7 @@
 //! Absolute figures move with the machine and the hour; the ratio to the yardstick is the figure. Nothing is asserted.
 //! Everything that is measured is a process of its own, so that its CPU time can be told.
 
+mod backlog;
 mod kproxy;
 mod ktransfer;
 mod load;
@@ -35,6 +36,8 @@ enum What {
     Kproxy(kproxy::Arguments),
     /// Pushes of stored records, against the same HTTP client without Kafka.
     Ktransfer(ktransfer::Arguments),
+    /// The memory that ktransfer takes beside a long backlog.
+    Backlog(backlog::Arguments),
 }
 
 /// What both benchmarks take.
@@ -95,6 +98,7 @@ async fn bench(what: &What) -> Result<()> {
     let common = match what {
         What::Kproxy(arguments) => arguments.common,
         What::Ktransfer(arguments) => arguments.common,
+        What::Backlog(arguments) => arguments.common,
     };
     let kafka = match common.shared_cluster {
         true => Kafka::Shared(crate::cluster::running(&crate::cluster::default_dir())?),
@@ -108,6 +112,7 @@ async fn bench(what: &What) -> Result<()> {
     match what {
         What::Kproxy(arguments) => kproxy::bench(arguments, kafka.cluster()).await,
         What::Ktransfer(arguments) => ktransfer::bench(arguments, kafka.cluster()).await,
+        What::Backlog(arguments) => backlog::bench(arguments, kafka.cluster()).await,
     }
 }
 

@@ -55,6 +55,27 @@ async fn without_a_read_timeout_an_answer_is_waited_for_and_the_others_still_cou
 }
 
 #[tokio::test]
+async fn a_backend_that_only_hangs_is_reported_and_is_no_longer_when_it_answers() {
+    let (scene, backend) = (Scene::new("hangs", 1).await, Backend::start().await);
+    backend.on(When::always(), Behaviour::hang());
+    let mut module = scene.module(&backend.addresses());
+    module["protocol"]["read_timeout_ms"] = json!(0);
+    scene.produce(["a", "b", "c"].map(|key| keyed(key, "body"))).await;
+    let mut daemon = scene.start(&module).await;
+    // The promise is half a minute.
+    eventually("the silence is reported", Duration::from_secs(300), async || {
+        let reasons = daemon.readiness().await;
+        reasons.contains("no push has ended for 30 s although 2 are on their way")
+    })
+    .await;
+    assert_eq!(daemon.metric("ktransfer_backend_down", &[]).await, Some(1.0));
+    backend.off(When::always());
+    backend.cut_connections().await;
+    scene.stores(3).await;
+    daemon.wait_ready().await;
+}
+
+#[tokio::test]
 async fn the_read_timeout_begins_with_the_last_byte_sent() {
     let scene = Scene::of_large_records("late").await;
     let server = Raw::start(Act::ReadLate(Duration::from_secs(4))).await;

@@ -214,14 +214,32 @@ async fn a_stuck_key_stops_its_partition_alone_when_too_many_records_have_passed
         .produce_checked(&scene.name, stuck.chain(behind).chain(other))
         .await
         .unwrap();
-    let _daemon = scene.start(&module).await;
+    let mut daemon = scene.start(&module).await;
     delivers(&backend, 100 + 19).await;
     scene.stores_all([(0, 0), (1, 100)]).await;
     assert_eq!(backend.delivered(), 100 + 19);
+    eventually("the full partition is reported", SOON, async || {
+        let reasons = daemon.readiness().await;
+        reasons.contains("partition 0 takes no further record behind offset 0")
+    })
+    .await;
+    let full = daemon.metric("ktransfer_partitions_full", &[]).await;
+    assert_eq!(full, Some(1.0));
+    let log = daemon.log();
+    let told: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("partition full"))
+        .collect();
+    assert_eq!(told.len(), 1, "{told:#?}");
+    for word in ["partition=0", "oldest_offset=0", "max_uncommitted"] {
+        assert!(told[0].contains(word), "{told:?} without {word}");
+    }
     backend.off(When::key("stuck"));
     delivers(&backend, 200).await;
     scene.stores_all([(0, 100), (1, 100)]).await;
     check(&produced, &backend.requests()).assert_exactly_once();
+    daemon.wait_ready().await;
+    assert!(daemon.log().contains("partition no longer full"));
 }
 
 #[tokio::test]

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ktests::{Backend, Cluster, Daemon, NewRecord, Seen, Setup, Znodes, cluster, eventually, unique};
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::{Value, json};
 
 /// Ten times what anything here may take.
@@ -71,6 +71,17 @@ impl Scene {
 
     pub(crate) async fn produce(&self, records: impl IntoIterator<Item = NewRecord>) {
         self.cluster.produce(&self.name, records).await.unwrap();
+    }
+
+    /// Deletes the records of partition 0 below this offset, as retention would.
+    pub(crate) async fn delete_below(&self, offset: i64) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.name, 0, Offset::Offset(offset))
+            .unwrap();
+        let deleted = admin(&self.cluster)
+            .delete_records(&list, &AdminOptions::new())
+            .await;
+        deleted.unwrap().elements()[0].error().unwrap();
     }
 
     pub(crate) fn offset_path(&self, partition: i32) -> String {
@@ -221,7 +232,7 @@ pub(crate) fn admin(cluster: &Cluster) -> AdminClient<DefaultClientContext> {
     client(cluster).create().unwrap()
 }
 
-fn client(cluster: &Cluster) -> ClientConfig {
+pub(crate) fn client(cluster: &Cluster) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &cluster.brokers);
     config

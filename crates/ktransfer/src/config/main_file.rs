@@ -77,8 +77,10 @@ const KEYS: &[Key] = &[
             max: 1_099_511_627_776,
         },
         need: Need::Default("134217728"),
-        meaning: "Bytes of record bodies that all modules together hold in memory. Half of it is shared out equally, the rest is \
-                  lent to whoever needs it; one record per partition is always admitted.",
+        meaning: "Bytes that the records of all modules together hold in memory: key, body, and 256 each for their place. Half of \
+                  it is shared out equally, the rest is lent to whoever needs it; one record per partition is always admitted. \
+                  When it is used up, bodies behind others of a key that does not move are dropped, and read from Kafka again \
+                  when it does.",
         changed: "New.",
     },
 ];

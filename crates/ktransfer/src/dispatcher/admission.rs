@@ -3,10 +3,13 @@
 use kcommon::kafka::{CommitOffset, RecordOffset};
 
 use super::Dispatcher;
+use super::eviction::Room;
 use crate::assignment::Epoch;
 use crate::key::KeyId;
 use crate::ledger::{Admission, Entry};
 use crate::record::Record;
+use crate::scheduler::Cold;
+use crate::stall::Limit;
 
 /// What a fetch brings.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +20,8 @@ pub struct Fetched<'a> {
     pub key: Option<&'a [u8]>,
     /// The identity of the key; `None` when the module asks for no order.
     pub id: Option<KeyId>,
+    /// Its timestamp in Kafka, in milliseconds; -1 without.
+    pub timestamp: i64,
     /// Its value.
     pub value: &'a [u8],
     /// Whether it needs a push.
@@ -30,6 +35,19 @@ pub enum Admitted {
     Taken,
     /// There is no room in the byte budget: wait, then offer it again.
     NoRoom,
+}
+
+/// How full a partition is.
+#[derive(Clone, Copy, Debug)]
+pub struct Fullness {
+    /// What keeps the next record out, if anything does.
+    pub limit: Option<Limit>,
+    /// The oldest record that is not done.
+    pub oldest: Option<RecordOffset>,
+    /// Records from that one to the newest.
+    pub uncommitted: usize,
+    /// What the fetch has reached.
+    pub reached: CommitOffset,
 }
 
 impl Dispatcher {
@@ -52,22 +70,42 @@ impl Dispatcher {
         else {
             return Admitted::Taken;
         };
+        let lane = partition.lane;
         let pending = fetched.entry == Entry::Pending;
-        let bytes = fetched.key.map_or(0, <[u8]>::len) + fetched.value.len();
-        if pending && !partition.share.take(bytes) {
-            partition.wait_for_room();
-            return Admitted::NoRoom;
-        }
-        match partition.ledger.admit(fetched.offset, fetched.entry) {
-            Admission::Stale => {
-                self.meters.stale.increment(1);
-                partition.share.give(if pending { bytes } else { 0 });
+        let bytes = Record::cost(fetched.key, fetched.value);
+        let mut cold = fetched
+            .id
+            .filter(|id| pending && self.scheduler.is_cold(lane, *id));
+        if pending && cold.is_none() && !partition.share.take(bytes) {
+            match self.make_room(epoch, bytes, fetched.id) {
+                Room::Made => {}
+                Room::Outside(id) => cold = Some(id),
+                Room::None => return Admitted::NoRoom,
             }
-            Admission::Entered(_) if !pending => partition.schedule.note_acks(1),
-            Admission::Entered(seq) => {
-                let key = fetched.key.map(|key| (key, fetched.id));
-                let record = Record::new(fetched.offset, seq, key, fetched.value);
-                if self.scheduler.enqueue(partition.lane, record) {
+        }
+        let Some(partition) = self.partitions.get_mut(&epoch) else {
+            return Admitted::Taken;
+        };
+        partition.out_of_memory = false;
+        match (partition.ledger.admit(fetched.offset, fetched.entry), cold) {
+            (Admission::Stale, cold) => {
+                self.meters.stale.increment(1);
+                partition
+                    .share
+                    .give(if pending && cold.is_none() { bytes } else { 0 });
+            }
+            (Admission::Entered(_), _) if !pending => partition.schedule.note_acks(1),
+            (Admission::Entered(_), Some(id)) => {
+                let cold = Cold {
+                    offset: fetched.offset.get(),
+                    timestamp: fetched.timestamp,
+                };
+                self.scheduler.enqueue_cold(lane, id, cold);
+                self.meters.evicted.increment(1);
+            }
+            (Admission::Entered(seq), None) => {
+                let record = Record::new(fetched.offset, seq, fetched.timestamp, fetched.key, fetched.value);
+                if self.scheduler.enqueue(lane, fetched.id, record) {
                     self.flights.wake(1);
                 }
             }
@@ -91,6 +129,18 @@ impl Dispatcher {
         self.partitions
             .get(&epoch)
             .map(|partition| partition.ledger.reached())
+    }
+
+    /// How a partition stands that can take no record now.
+    #[must_use]
+    pub fn fullness(&self, epoch: Epoch) -> Option<Fullness> {
+        let partition = self.partitions.get(&epoch).filter(|known| known.is_running())?;
+        Some(Fullness {
+            limit: partition.limit(),
+            oldest: partition.ledger.oldest(),
+            uncommitted: partition.ledger.len(),
+            reached: partition.ledger.reached(),
+        })
     }
 
     /// The fetch waits for room: it is woken when there is some.

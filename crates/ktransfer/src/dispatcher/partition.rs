@@ -13,6 +13,7 @@ use crate::committer::CommitSchedule;
 use crate::ledger::Ledger;
 use crate::record::Record;
 use crate::scheduler::LaneId;
+use crate::stall::Limit;
 
 /// From `Running` to one of the others, and from there to nothing.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +41,8 @@ pub(super) struct Partition {
     /// Rung when the fetch, having found no room, may look again.
     room: Rc<Notify>,
     waits_for_room: bool,
+    /// Whether the last record that was offered found no room in the byte budget.
+    pub(super) out_of_memory: bool,
 }
 
 impl Partition {
@@ -61,11 +64,21 @@ impl Partition {
             committed: position,
             room: Rc::new(Notify::new()),
             waits_for_room: false,
+            out_of_memory: false,
         }
     }
 
     pub(super) fn is_running(&self) -> bool {
         matches!(self.phase, Phase::Running)
+    }
+
+    /// What keeps the next record out.
+    pub(super) fn limit(&self) -> Option<Limit> {
+        if self.ledger.is_full() {
+            Some(Limit::Uncommitted)
+        } else {
+            self.out_of_memory.then_some(Limit::Memory)
+        }
     }
 
     pub(super) fn note_cut(&mut self, more: usize) {

@@ -89,6 +89,9 @@ impl Dispatcher {
                 let (lane, key, record) = job.into_parts();
                 partition.done(&record);
                 self.scheduler.end(lane, key);
+                if self.scheduler.is_thirsty(lane) {
+                    self.thirst.notify_one();
+                }
             }
             End::RetryAt(at) => {
                 job.record.failures = job.record.failures.saturating_add(1);

@@ -11,6 +11,7 @@ use crate::assignment::Epochs;
 use crate::key::KeyHasher;
 use crate::lease::{BootTime, Terms};
 use crate::ledger::Entry;
+use crate::record::Record;
 
 struct World {
     dispatcher: Dispatcher,
@@ -50,6 +51,7 @@ impl World {
             offset,
             key: Some(key),
             id,
+            timestamp: offset.get(),
             value: b"value",
             entry,
         };
@@ -266,18 +268,173 @@ fn bodies_beyond_the_budget_wait_outside() {
         workers: 1000,
         ..bounds()
     });
-    world.dispatcher.budget = Budget::new(100, 1);
+    world.dispatcher.budget = Budget::new(2000, 1);
     let assignment = world.assign(0);
     let mut taken = 0;
     while world.admit(assignment, taken, &taken.to_be_bytes(), Entry::Pending) == Admitted::Taken {
         taken += 1;
-        assert!(taken < 100, "13 bytes each of a budget of 100");
+        assert!(
+            taken < 100,
+            "13 bytes and what a record costs of a budget of 2000"
+        );
     }
     let job = world.dispatcher.take(Seat(0)).unwrap();
     world.dispatcher.end(Seat(0), job, End::Done);
     assert_eq!(
         world.admit(assignment, taken, &taken.to_be_bytes(), Entry::Pending),
         Admitted::Taken
+    );
+}
+
+/// A world whose budget holds `records` records, with one partition and room for much in its ledger.
+fn short_of_memory(records: usize) -> (World, Assignment) {
+    let mut world = World::new(Bounds {
+        max_uncommitted: 1_000_000,
+        ..bounds()
+    });
+    let budget = Budget::new(records * Record::cost(Some(b"k"), b"value"), 1);
+    world.dispatcher.budget = budget;
+    let assignment = world.assign(0);
+    (world, assignment)
+}
+
+fn again(offset: i64, key: &'static [u8]) -> Fetched<'static> {
+    Fetched {
+        offset: RecordOffset::try_from(offset).unwrap(),
+        key: Some(key),
+        id: Some(KeyHasher::new([0; 16]).id(key)),
+        timestamp: offset,
+        value: b"value",
+        entry: Entry::Pending,
+    }
+}
+
+#[test]
+fn a_stuck_key_that_fills_the_budget_leaves_room_for_others_and_goes_on_in_its_order() {
+    let (mut world, assignment) = short_of_memory(10);
+    let far = world.now + Duration::from_secs(3600);
+    assert_eq!(world.admit(assignment, 0, b"s", Entry::Pending), Admitted::Taken);
+    let stuck = world.dispatcher.take(Seat(0)).unwrap();
+    world.dispatcher.end(Seat(0), stuck, End::RetryAt(far));
+    let held = |world: &World| world.dispatcher.partitions[&assignment.epoch].share.held();
+    for offset in 1..1000 {
+        let key: &[u8] = if offset % 2 == 0 { b"s" } else { b"o" };
+        assert_eq!(
+            world.admit(assignment, offset, key, Entry::Pending),
+            Admitted::Taken
+        );
+        assert!(held(&world) <= 10 * Record::cost(Some(b"k"), b"value"));
+        if let Some(other) = world.dispatcher.take(Seat(0)) {
+            assert_eq!(other.record.offset.get(), offset, "the other key goes on at once");
+            world.dispatcher.end(Seat(0), other, End::Done);
+        }
+    }
+    assert!(
+        world.dispatcher.thirsty().is_empty(),
+        "the stuck key wants nothing"
+    );
+
+    world.dispatcher.wake(far);
+    let mut pushed = Vec::new();
+    loop {
+        while let Some(job) = world.dispatcher.take(Seat(0)) {
+            pushed.push(job.record.offset.get());
+            world.dispatcher.end(Seat(0), job, End::Done);
+        }
+        let wanted = world.dispatcher.wanted(assignment.epoch);
+        if wanted.is_empty() {
+            break;
+        }
+        for wanted in &wanted {
+            let fetched = again(wanted.cold.offset, b"s");
+            if world.dispatcher.restore(assignment.epoch, wanted, &fetched) != Restored::Taken {
+                break;
+            }
+            assert!(held(&world) <= 10 * Record::cost(Some(b"k"), b"value"));
+        }
+    }
+    let all: Vec<i64> = (0..1000).step_by(2).collect();
+    assert_eq!(pushed, all);
+    assert!(
+        world.due_report().is_some_and(
+            |report| matches!(report, Report::Commit { position: at, .. } if at == position(1000))
+        )
+    );
+}
+
+#[test]
+fn nothing_is_dropped_while_a_key_is_ready() {
+    let (mut world, assignment) = short_of_memory(3);
+    for (offset, key) in [(0, b"a"), (1, b"a"), (2, b"b")] {
+        assert_eq!(
+            world.admit(assignment, offset, key, Entry::Pending),
+            Admitted::Taken
+        );
+    }
+    assert_eq!(world.admit(assignment, 3, b"a", Entry::Pending), Admitted::NoRoom);
+    for seat in [Seat(0), Seat(1)] {
+        assert!(world.dispatcher.take(seat).is_some());
+    }
+    assert_eq!(
+        world.admit(assignment, 3, b"a", Entry::Pending),
+        Admitted::Taken,
+        "behind the one that waits"
+    );
+    assert_eq!(
+        world.admit(assignment, 4, b"c", Entry::Pending),
+        Admitted::NoRoom,
+        "two are on the wire and one is the first of its key"
+    );
+}
+
+#[test]
+fn a_body_is_taken_back_only_for_the_record_that_waits_for_it() {
+    let (mut world, assignment) = short_of_memory(2);
+    for offset in 0..2 {
+        world.admit(assignment, offset, b"s", Entry::Pending);
+    }
+    let job = world.dispatcher.take(Seat(0)).unwrap();
+    for offset in 2..5 {
+        world.admit(assignment, offset, b"s", Entry::Pending);
+    }
+    world.dispatcher.end(Seat(0), job, End::Done);
+    let job = world.dispatcher.take(Seat(0)).unwrap();
+    world.dispatcher.end(Seat(0), job, End::Done);
+    let wanted = world.dispatcher.wanted(assignment.epoch);
+    let offsets: Vec<i64> = wanted.iter().map(|wanted| wanted.cold.offset).collect();
+    assert_eq!(offsets, [2, 3, 4]);
+    let epoch = assignment.epoch;
+    let mut restore =
+        |number: usize, fetched: &Fetched<'_>| world.dispatcher.restore(epoch, &wanted[number], fetched);
+    assert_eq!(
+        restore(1, &again(3, b"s")),
+        Restored::NotWanted,
+        "one before it waits"
+    );
+    assert_eq!(restore(0, &again(2, b"other")), Restored::Other);
+    let later = Fetched {
+        timestamp: 77,
+        ..again(2, b"s")
+    };
+    assert_eq!(restore(0, &later), Restored::Other);
+    assert_eq!(restore(0, &again(2, b"s")), Restored::Taken);
+    assert_eq!(restore(0, &again(2, b"s")), Restored::NotWanted, "only once");
+    world.dispatcher.gone(epoch, &wanted[1], Gone::Compacted);
+    let job = world.dispatcher.take(Seat(0)).unwrap();
+    assert_eq!(job.record.offset.get(), 2);
+    world.dispatcher.end(Seat(0), job, End::Done);
+    let commit = |at| {
+        Some(Report::Commit {
+            assignment,
+            position: position(at),
+        })
+    };
+    assert_eq!(world.due_report(), commit(4), "what is gone is done");
+    world.dispatcher.lose(assignment);
+    let fetched = again(4, b"s");
+    assert_eq!(
+        world.dispatcher.restore(epoch, &wanted[2], &fetched),
+        Restored::NotWanted
     );
 }
 

@@ -10,13 +10,26 @@ use tokio::time::Instant;
 
 use super::Running;
 use crate::assignment::{Assignment, Order};
+use crate::dispatcher::Fullness;
 use crate::fetch::{Fetch, Progress};
+use crate::stall::{Limit, Stall};
 
 /// A fetch task and what is known of it.
 pub(super) struct Fetching {
     pub(super) assignment: Assignment,
     pub(super) task: JoinHandle<Infallible>,
     pub(super) progress: Rc<Progress>,
+    stall: Stall,
+    /// Whether it was told that the partition is full.
+    pub(super) full_told: bool,
+}
+
+impl Fetching {
+    /// What keeps records out of the partition, if it stands still.
+    pub(super) fn stalled(&mut self, known: &Fullness, now: Instant) -> Option<Limit> {
+        let still = self.stall.observe(known.limit.is_some(), known.reached, now);
+        known.limit.filter(|_limit| still)
+    }
 }
 
 impl Running {
@@ -73,6 +86,8 @@ impl Running {
                 assignment,
                 task,
                 progress,
+                stall: Stall::default(),
+                full_told: false,
             },
         );
     }

@@ -16,8 +16,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// The answer to each push.
 const TAKEN: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
-/// The longest request.
-const MAX_REQUEST: usize = 16 * 1024;
+/// The longest request. Memory is taken only for what comes.
+const MAX_REQUEST: usize = 2 << 20;
 
 /// What a sink has taken.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]

@@ -101,8 +101,16 @@ impl Running {
         )
     }
 
+    /// The same at this port.
+    pub(super) async fn sink_at(port: u16) -> Result<Self> {
+        Self::listening_at("sink", port).await
+    }
+
     async fn listening(what: &str) -> Result<Self> {
-        let port = ports::free_port();
+        Self::listening_at(what, ports::free_port()).await
+    }
+
+    async fn listening_at(what: &str, port: u16) -> Result<Self> {
         let running = Self::start(port, &[what, &port.to_string()])?;
         eventually("the yardstick listens", START, async || {
             TcpStream::connect(("127.0.0.1", port)).await.is_ok()

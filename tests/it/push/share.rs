@@ -1,0 +1,91 @@
+//! What one takes from the others: nothing that they need. Memory beside a long backlog, and a live partition beside another's.
+
+use std::time::Duration;
+
+use ktests::{Backend, Behaviour, NewRecord, When, eventually};
+use serde_json::json;
+
+use super::world::{SOON, Scene, delivers, noise};
+
+/// Resident memory of a process in MiB.
+fn rss_mib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib: u64 = line.unwrap().trim().trim_end_matches(" kB").parse().unwrap();
+    kib / 1024
+}
+
+#[tokio::test]
+async fn a_long_backlog_of_many_keys_and_large_bodies_stays_within_its_memory() {
+    const RECORDS: usize = 200_000;
+    let (scene, backend) = (Scene::new("backlog", 2).await, Backend::start().await);
+    let large = noise(900_000);
+    let records = (0..RECORDS).map(|number| {
+        let body = match number % 5000 {
+            2500 => large.clone(),
+            _ => format!("{number:060}").into_bytes(),
+        };
+        NewRecord::keyed(format!("k{number}"), body).in_partition(i32::try_from(number % 2).unwrap())
+    });
+    scene.produce(records).await;
+    backend.stop_server(0).await;
+    let mut module = scene.module(&backend.addresses());
+    module["worker_num"] = json!(50);
+    // So long that all of them have failed before the first one is tried again.
+    module["fail_retry_interval_ms"] = json!(10_000);
+    let mut daemon = scene.spawn(&module);
+    let mut peak = 0;
+    // As much as may be taken in waits: each key fails.
+    eventually("the partitions are full", SOON, async || {
+        peak = peak.max(rss_mib(daemon.pid()));
+        let full = daemon.metric("ktransfer_partitions_full", &[]).await;
+        full == Some(2.0)
+    })
+    .await;
+    backend.start_server(0).await;
+    eventually("all is delivered", 5 * SOON, async || {
+        peak = peak.max(rss_mib(daemon.pid()));
+        backend.delivered() >= RECORDS
+    })
+    .await;
+    assert!(peak < 300, "{peak} MiB were resident");
+    daemon.wait_ready().await;
+    let half = i64::try_from(RECORDS / 2).unwrap();
+    scene.stores_all([(0, half), (1, half)]).await;
+}
+
+#[tokio::test]
+async fn a_backlog_on_one_partition_does_not_delay_a_live_one() {
+    let (scene, backend) = (Scene::new("live", 2).await, Backend::start().await);
+    backend.on(
+        When::always(),
+        Behaviour::status(200).after(Duration::from_millis(10)),
+    );
+    let of = |partition: i32, count: usize| {
+        (0..count).map(move |n| {
+            NewRecord::keyed(format!("{partition}-{}", n % 100), format!("{partition}-{n}"))
+                .in_partition(partition)
+        })
+    };
+    let mut module = scene.module(&backend.addresses());
+    module["worker_num"] = json!(4);
+    scene.produce(of(0, 4000)).await;
+    let _daemon = scene.start(&module).await;
+    delivers(&backend, 100).await;
+    scene.produce(of(1, 50)).await;
+    let to = |partition: i32| {
+        let prefix = format!("/push/{partition}/");
+        let requests = backend.requests();
+        let those = requests
+            .iter()
+            .filter(|seen| seen.uri.starts_with(prefix.as_bytes()) && seen.status == Some(200));
+        those.count()
+    };
+    eventually("the live partition is delivered", SOON, async || to(1) == 50).await;
+    let beside = to(0);
+    assert!(
+        beside < 3000,
+        "{beside} of the backlog went before 50 live records"
+    );
+    delivers(&backend, 4050).await;
+}
