@@ -134,7 +134,11 @@ impl Fetch {
             self.progress.idle.set(false);
             self.progress.current.set(false);
             match self.stream(from).await {
-                Broken::OutOfRange => self.out_of_range(from).await,
+                Broken::OutOfRange => {
+                    // What came before the error is in the ledger: only what lies between it and the log start is lost.
+                    let reached = self.source.dispatcher.borrow().reached(self.assignment.epoch);
+                    self.out_of_range(reached.unwrap_or(from)).await;
+                }
                 Broken::Undecodable => {
                     self.stop(
                         "a record cannot be decoded; change on_undecodable, or move the offset past it"
