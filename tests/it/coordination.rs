@@ -3,17 +3,14 @@
 #[cfg(test)]
 mod instance;
 #[cfg(test)]
-mod proxy;
-#[cfg(test)]
 mod scene;
 
 use kcommon::zookeeper::{Error, Session, Settings};
-use ktests::{cluster, eventually, own_cluster, unique};
+use ktests::{Proxy, cluster, eventually, own_cluster, unique};
 use ktransfer::assignment::CommitOutcome;
 use ktransfer::coordinator::{Ended, InitialOffset};
 
 use instance::{SESSION, SOON, Start};
-use proxy::Proxy;
 use scene::Scene;
 
 #[tokio::test]

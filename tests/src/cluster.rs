@@ -159,6 +159,14 @@ impl OwnCluster {
         self.with(|local| local.kill_broker(0)).await
     }
 
+    /// Kills the broker with this id, the first one's being 0.
+    ///
+    /// # Errors
+    /// It survives.
+    pub async fn kill_broker_of_id(&mut self, id: usize) -> Result<()> {
+        self.with(move |local| local.kill_broker(id)).await
+    }
+
     /// Starts the first broker again on its data and waits until it answers.
     ///
     /// # Errors

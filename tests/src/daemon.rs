@@ -266,9 +266,27 @@ impl Daemon {
     /// # Panics
     /// When it still runs, or is not ready in time.
     pub async fn restart(&mut self) {
+        self.start_again();
+        self.wait_ready().await;
+    }
+
+    /// Starts it again in the same directory with the same files, after it has ended, without waiting for anything.
+    ///
+    /// # Panics
+    /// When it still runs.
+    pub fn start_again(&mut self) {
         assert!(self.child.is_none(), "{} still runs", self.name);
         self.launch();
-        self.wait_ready().await;
+    }
+
+    /// Leaves its directory where it is when the handle goes, and says where that is.
+    ///
+    /// # Panics
+    /// Never while it can be called.
+    pub fn keep_files(&mut self) -> &Path {
+        let dir = self.dir.as_mut().expect("taken only by drop");
+        dir.disable_cleanup(true);
+        dir.path()
     }
 
     /// Everything it wrote to standard output and error.

@@ -172,6 +172,23 @@ impl Cluster {
         tokio::task::spawn_blocking(move || watermarks(&consumer, &topic)).await?
     }
 
+    /// The id of the broker that leads a partition.
+    ///
+    /// # Errors
+    /// Kafka is away, or nobody leads it.
+    pub async fn leader(&self, topic: &str, partition: i32) -> Result<usize> {
+        let (consumer, topic) = (self.consumer()?, topic.to_owned());
+        let leader = move || -> Result<i32> {
+            let metadata = consumer.fetch_metadata(Some(&topic), PATIENCE)?;
+            let topic = metadata.topics().first().context("no such topic")?;
+            let mut partitions = topic.partitions().iter();
+            let found = partitions.find(|found| found.id() == partition);
+            Ok(found.context("no such partition")?.leader())
+        };
+        let leader = tokio::task::spawn_blocking(leader).await??;
+        usize::try_from(leader).context("nobody leads it")
+    }
+
     /// A broker that has just started answers before it knows its topics.
     async fn wait_for_leaders(&self, topic: &str) -> Result<()> {
         let consumer = Arc::new(self.consumer()?);

@@ -1,25 +1,31 @@
 //! The harness of the scenarios in `tests/it`, also used by `cargo xtask`: a real Kafka and ZooKeeper, a scriptable
-//! HTTP backend, a checker of what was pushed, and the daemons as child processes.
+//! HTTP backend, a proxy that breaks connections, a checker of what was pushed, and the daemons as child processes.
 //!
 //! It never ships, and it asserts no rate and no time: benchmarks do that.
 
+pub mod audit;
 pub mod backend;
 pub mod checker;
 pub mod cluster;
 pub mod daemon;
 pub mod http;
 mod kafka;
+mod load;
 pub mod paths;
 pub mod ports;
+pub mod proxy;
 mod wait;
 mod workload;
 mod znodes;
 
-pub use backend::{Backend, Behaviour, Seen, When};
+pub use audit::Audit;
+pub use backend::{Backend, Behaviour, Observer, Seen, When};
 pub use checker::{Produced, Report, check};
 pub use cluster::{Cluster, OwnCluster, cluster, own_cluster};
 pub use daemon::{Daemon, Setup};
 pub use kafka::{NewRecord, Stored, Writer};
+pub use load::Load;
+pub use proxy::Proxy;
 pub use wait::{Outcome, eventually};
 pub use workload::{numbered, unique};
 pub use znodes::Znodes;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use zookeeper_client::{Acls, Client, CreateMode, Error};
@@ -57,6 +58,16 @@ impl Znodes {
     pub async fn is_ephemeral(&self, path: &str) -> Result<bool> {
         let stat = self.client().await?.check_stat(path).await?;
         Ok(stat.is_some_and(|stat| stat.ephemeral_owner != 0))
+    }
+
+    /// When a znode was created, by the server's clock, in whole milliseconds; none when it does not exist.
+    ///
+    /// # Errors
+    /// ZooKeeper is away.
+    pub async fn created(&self, path: &str) -> Result<Option<SystemTime>> {
+        let stat = self.client().await?.check_stat(path).await?;
+        let since = stat.map(|stat| Duration::from_millis(u64::try_from(stat.ctime).unwrap_or_default()));
+        Ok(since.map(|since| UNIX_EPOCH + since))
     }
 
     /// Writes a znode, with its parents if needed, as an operator does: whatever its version.

@@ -7,6 +7,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::Observer;
+
 /// One request as the backend saw it.
 #[derive(Clone, Debug)]
 pub struct Seen {
@@ -55,6 +57,9 @@ impl Seen {
 pub(super) struct History {
     requests: Vec<Seen>,
     attempts: HashMap<u64, u32>,
+    /// Told of the requests in the place of `requests` and `attempts`.
+    observer: Option<Box<dyn Observer>>,
+    begun: usize,
     delivered: usize,
     /// Counts how often the history was forgotten, so that the end of an older request changes nothing.
     generation: u32,
@@ -63,17 +68,25 @@ pub(super) struct History {
 /// Names a request that has begun.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ticket {
-    index: usize,
+    /// The request's index, or the observer's number for it.
+    number: u64,
     generation: u32,
 }
 
 impl History {
+    pub(super) fn told_to(observer: Box<dyn Observer>) -> Self {
+        Self {
+            observer: Some(observer),
+            ..Self::default()
+        }
+    }
+
     pub(super) fn requests(&self) -> &[Seen] {
         &self.requests
     }
 
     pub(super) fn count(&self) -> usize {
-        self.requests.len()
+        self.begun
     }
 
     pub(super) fn delivered(&self) -> usize {
@@ -84,15 +97,19 @@ impl History {
         self.generation += 1;
         self.requests.clear();
         self.attempts.clear();
+        self.begun = 0;
         self.delivered = 0;
     }
 
     /// Enters a request, numbers its attempt, and gives both.
     pub(super) fn begin(&mut self, mut seen: Seen) -> (Ticket, u32) {
-        let ticket = Ticket {
-            index: self.requests.len(),
-            generation: self.generation,
-        };
+        let generation = self.generation;
+        let ticket = |number| Ticket { number, generation };
+        self.begun += 1;
+        if let Some(observer) = &mut self.observer {
+            return (ticket(observer.begin(&seen)), seen.attempt);
+        }
+        let ticket = ticket(self.requests.len() as u64);
         let mut hasher = DefaultHasher::new();
         (&seen.uri, &seen.body).hash(&mut hasher);
         let attempt = self.attempts.entry(hasher.finish()).or_default();
@@ -104,13 +121,16 @@ impl History {
 
     /// Notes how a request ended.
     pub(super) fn end(&mut self, ticket: Ticket, status: Option<u16>, now: Instant) {
-        if ticket.generation != self.generation {
-            return;
-        }
-        if status.is_some_and(|status| (200..300).contains(&status)) {
+        let counts = ticket.generation == self.generation;
+        if counts && status.is_some_and(|status| (200..300).contains(&status)) {
             self.delivered += 1;
         }
-        if let Some(seen) = self.requests.get_mut(ticket.index) {
+        if let Some(observer) = &mut self.observer {
+            observer.end(ticket.number, status, now);
+            return;
+        }
+        let index = usize::try_from(ticket.number).unwrap_or(usize::MAX);
+        if counts && let Some(seen) = self.requests.get_mut(index) {
             seen.status = status;
             seen.end = Some(now);
         }

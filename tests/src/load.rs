@@ -1,0 +1,68 @@
+//! A load that lasts: a few records at a time, each key's records numbered in the order of their offsets, for an
+//! [`crate::Audit`].
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::Cluster;
+use crate::audit::stepped;
+
+/// The time between two portions.
+const BEAT: Duration = Duration::from_millis(20);
+
+/// What to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Records per second, from 50.
+    pub rate: u32,
+    /// Over how many keys, in turn.
+    pub keys: usize,
+}
+
+impl Load {
+    /// Writes to `topic` until `stop`, and gives how many records of each key are stored. While the broker is away it
+    /// waits, and does not catch up afterwards.
+    ///
+    /// # Errors
+    /// A record is not stored for minutes.
+    pub async fn send(
+        self,
+        cluster: Cluster,
+        topic: String,
+        stop: CancellationToken,
+    ) -> Result<HashMap<Bytes, u64>> {
+        // Idempotent, acks from all: what it says is stored is stored once, in the order of each key.
+        let writer = cluster.writer()?;
+        let mut steps: Vec<u64> = vec![0; self.keys];
+        let portion = usize::try_from(self.rate * u32::try_from(BEAT.as_millis())? / 1000)?.max(1);
+        let mut beat = tokio::time::interval(BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut next = 0;
+        while stop.run_until_cancelled(beat.tick()).await.is_some() {
+            let records = (next..next + portion).map(|number| {
+                let step = &mut steps[number % self.keys];
+                *step += 1;
+                stepped(&key(number % self.keys), *step - 1)
+            });
+            let records: Vec<_> = records.collect();
+            next += portion;
+            writer
+                .produce(&topic, records)
+                .await
+                .with_context(|| format!("a record of {topic} is not stored"))?;
+        }
+        let stored = steps.iter().enumerate();
+        Ok(stored
+            .map(|(number, &count)| (key(number).into(), count))
+            .collect())
+    }
+}
+
+fn key(number: usize) -> String {
+    format!("k{number}")
+}
