@@ -1,10 +1,12 @@
 //! Instances that die, stop, lose ZooKeeper or lose Kafka, under load: nothing is lost, and each key stays in order.
+//!
+//! How long partitions stood idle is printed, not asserted: `cargo xtask test crash -- --nocapture` shows it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use ktests::{Behaviour, OwnCluster, When, cluster, eventually, own_cluster};
+use ktests::{Behaviour, Daemon, OwnCluster, When, cluster, eventually, own_cluster};
 
-use crate::fleet::{PATIENCE, World};
+use crate::fleet::{PATIENCE, SESSION, World};
 
 /// Slow enough that a fault meets pushes under way.
 fn slow() -> Behaviour {
@@ -17,18 +19,67 @@ async fn world(what: &str, partitions: i32) -> World {
     world
 }
 
+/// Two instances, and the partitions of the first.
+struct Pair {
+    first: Daemon,
+    _second: Daemon,
+    of_first: Vec<i32>,
+}
+
+async fn pair(world: &World, partitions: usize) -> Pair {
+    let first = world.named("first", SESSION, None).await;
+    let id = world.only_member().await;
+    let _second = world.named("second", SESSION, None).await;
+    world.wait_owned(partitions, 2).await;
+    let of_first = world.owned_by(&id).await;
+    Pair {
+        first,
+        _second,
+        of_first,
+    }
+}
+
+/// For each partition of the first, from `since` until the second began to push it.
+fn taken_over(world: &World, pair: &Pair, since: Instant) -> Vec<Duration> {
+    let after = |partition: &i32| {
+        let pushes = world.pushed_by("second", *partition);
+        let first = pushes.iter().map(|seen| seen.start).find(|start| *start > since);
+        first.map(|start| start - since)
+    };
+    let mut times: Vec<Duration> = pair.of_first.iter().filter_map(after).collect();
+    times.sort();
+    times
+}
+
+/// For each partition of the first, from the end of its last push until the second began to push it.
+fn idle(world: &World, pair: &Pair) -> Vec<Duration> {
+    let between = |partition: &i32| {
+        let of_first = world.pushed_by("first", *partition);
+        let last = of_first.iter().filter_map(|seen| seen.end).max()?;
+        let of_second = world.pushed_by("second", *partition);
+        Some(of_second.first()?.start.saturating_duration_since(last))
+    };
+    let mut times: Vec<Duration> = pair.of_first.iter().filter_map(between).collect();
+    times.sort();
+    times
+}
+
 #[tokio::test]
 async fn the_survivor_takes_over_from_a_killed_instance() {
     let world = world("kill-one", 8).await;
-    let (mut first, _second) = (world.instance().await, world.instance().await);
-    world.wait_owned(8, 2).await;
-    let load = world.trickle(6_000);
+    let mut pair = pair(&world, 8).await;
+    let load = world.trickle(16_000);
     world.wait_delivered(2_000).await;
-    first.kill().await;
+    let killed = Instant::now();
+    pair.first.kill().await;
     let produced = load.await.unwrap();
-    world.wait_committed(6_000).await;
+    world.wait_committed(16_000).await;
     world.wait_owned(8, 1).await;
-    world.check(&produced).assert_at_least_once();
+    let report = world.check(&produced);
+    report.assert_at_least_once();
+    let times = taken_over(&world, &pair, killed);
+    assert_eq!(times.len(), 4, "every partition was taken over");
+    eprintln!("kill -9, session {SESSION:?}: pushed elsewhere after {times:.2?}; {report}");
 }
 
 #[tokio::test]
@@ -50,16 +101,21 @@ async fn instances_that_were_all_killed_go_on_where_they_were() {
 #[tokio::test]
 async fn a_terminated_instance_hands_over_without_a_repeat() {
     let world = world("terminate", 8).await;
-    let (mut first, _second) = (world.instance().await, world.instance().await);
-    world.wait_owned(8, 2).await;
-    let load = world.trickle(6_000);
+    let mut pair = pair(&world, 8).await;
+    let load = world.trickle(10_000);
     world.wait_delivered(2_000).await;
-    let status = first.terminate().await;
+    let told = Instant::now();
+    let status = pair.first.terminate().await;
     assert!(status.success(), "{status}");
     world.wait_owned(8, 1).await;
     let produced = load.await.unwrap();
-    world.wait_committed(6_000).await;
+    world.wait_committed(10_000).await;
     world.check(&produced).assert_exactly_once();
+    let times = taken_over(&world, &pair, told);
+    let idle = idle(&world, &pair);
+    eprintln!(
+        "SIGTERM: pushed elsewhere after {times:.2?}, partitions idle for {idle:.2?}, nothing repeated"
+    );
 }
 
 #[tokio::test]
@@ -98,12 +154,20 @@ async fn pushing_goes_on_after_zookeeper_was_away_for_longer_than_the_session() 
 }
 
 async fn zookeeper_is_away(own: &mut OwnCluster, world: &World, time: Duration) {
-    let load = world.trickle(4_000);
+    // The load lasts for longer than the fault.
+    let load = world.trickle(40_000);
     world.wait_delivered(1_000).await;
     own.stop_zookeeper().await.unwrap();
     // The length of the fault is the scenario, not a wait for something.
     tokio::time::sleep(time).await;
     own.start_zookeeper().await.unwrap();
+    let back = Instant::now();
+    let delivered = world.backend.delivered();
+    world.wait_delivered(delivered + 1).await;
+    eprintln!(
+        "ZooKeeper away for {time:?}: the next push is answered {:.2} s after it is back",
+        back.elapsed().as_secs_f64()
+    );
     let produced = load.await.unwrap();
     eventually("everything is committed after the fault", PATIENCE, async || {
         world.committed().await == produced.len()

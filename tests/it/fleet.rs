@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
+use ktests::audit::PUSHER;
 use ktests::{
-    Backend, Cluster, Daemon, Produced, Report, Setup, Znodes, check, eventually, numbered, unique,
+    Backend, Cluster, Daemon, Produced, Proxy, Report, Seen, Setup, Znodes, check, eventually, numbered,
+    unique,
 };
 use serde_json::{Value, json};
 
 /// Ten times what anything here should take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The ZooKeeper session time-out of an instance, unless a scenario says another.
+pub(crate) const SESSION: Duration = Duration::from_secs(3);
 
 /// One module with its topic and backend; every part has a name or port of its own.
 pub(crate) struct World {
@@ -33,8 +38,11 @@ impl World {
     }
 
     pub(crate) async fn without_topic(cluster: Cluster, what: &str) -> Self {
+        Self::with_backend(cluster, what, Backend::start().await).await
+    }
+
+    pub(crate) async fn with_backend(cluster: Cluster, what: &str, backend: Backend) -> Self {
         let (topic, module) = (unique(what), unique(what));
-        let backend = Backend::start().await;
         let znodes = cluster.znodes().await.unwrap();
         let file = module_file(&topic, &backend);
         Self {
@@ -49,16 +57,58 @@ impl World {
 
     /// An instance's files.
     pub(crate) fn setup(&self) -> Setup {
-        let main = main_file(&self.cluster, &[&self.module]);
-        Setup::new("ktransfer", main).file(
-            format!("conf/modules/{}.yaml", self.module),
-            self.file.to_string(),
-        )
+        self.setup_with(&self.cluster, SESSION, &self.file)
+    }
+
+    /// An instance's files, with its own way to ZooKeeper, session time-out and module file.
+    pub(crate) fn setup_with(&self, cluster: &Cluster, session: Duration, file: &Value) -> Setup {
+        let main = main_file(cluster, &[&self.module]).replace(
+            &format!("zk_timeout_ms: {}", SESSION.as_millis()),
+            &format!("zk_timeout_ms: {}", session.as_millis()),
+        );
+        Setup::new("ktransfer", main).file(format!("conf/modules/{}.yaml", self.module), file.to_string())
     }
 
     /// Starts an instance and waits until it is ready.
     pub(crate) async fn instance(&self) -> Daemon {
         self.setup().start().await
+    }
+
+    /// Starts an instance that names itself to the backend, and reaches ZooKeeper through `proxy` if there is one.
+    pub(crate) async fn named(&self, pusher: &str, session: Duration, proxy: Option<&Proxy>) -> Daemon {
+        let cluster = Cluster {
+            zookeeper: proxy.map_or_else(|| self.cluster.zookeeper.clone(), Proxy::address),
+            ..self.cluster.clone()
+        };
+        let mut file = self.file.clone();
+        file["protocol"]["headers"] = json!([{ "X-Pusher": pusher }]);
+        self.setup_with(&cluster, session, &file).start().await
+    }
+
+    /// Waits until one member is registered, the first that was started, and gives its id.
+    pub(crate) async fn only_member(&self) -> String {
+        let dir = format!("/consumers/{}/ids", self.module);
+        eventually("a member is registered", PATIENCE, async || {
+            let mut ids = self.znodes.children(&dir).await.unwrap().unwrap_or_default();
+            assert!(ids.len() < 2, "{ids:?}");
+            ids.pop()
+        })
+        .await
+    }
+
+    /// The partitions that a member owns.
+    pub(crate) async fn owned_by(&self, id: &str) -> Vec<i32> {
+        let owners = self.znodes.owners(&self.module, &self.topic).await.unwrap();
+        let owned = owners.into_iter().filter(|(_, owner)| owner == id);
+        owned.map(|(partition, _)| partition).collect()
+    }
+
+    /// The requests of one pusher for one partition, in the order of their starts.
+    pub(crate) fn pushed_by(&self, pusher: &str, partition: i32) -> Vec<Seen> {
+        let path = format!("/push/{}/{partition}/", self.topic);
+        let mut requests = self.backend.requests();
+        requests.retain(|seen| seen.header(PUSHER) == Some(pusher) && seen.uri.starts_with(path.as_bytes()));
+        requests
     }
 
     /// Stores the records `numbers` over `keys` keys.
@@ -136,7 +186,7 @@ pub(crate) fn main_file(cluster: &Cluster, modules: &[&str]) -> String {
         "log_dir": "./log",
         "log_level": 4,
         "zk_chroot": cluster.chroot,
-        "zk_timeout_ms": 3000,
+        "zk_timeout_ms": SESSION.as_millis(),
         "zk_hosts": [cluster.zookeeper],
         "module_conf_dir": "./conf/modules",
         "module_enabled": modules,

@@ -6,6 +6,7 @@
 mod coordination;
 mod crash;
 mod daemon;
+mod faults;
 mod fleet;
 mod harness;
 mod kmonitor;
