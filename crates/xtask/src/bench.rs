@@ -8,8 +8,8 @@ mod backlog;
 mod kproxy;
 mod ktransfer;
 mod load;
-mod machine;
-mod process;
+pub(crate) mod machine;
+pub(crate) mod process;
 mod sink;
 pub(crate) mod yardstick;
 

@@ -1,10 +1,11 @@
-//! `cargo xtask`: the local cluster, the demo, the tests, the benchmarks. Never shipped.
+//! `cargo xtask`: the local cluster, the demo, the tests, the benchmarks, the soak. Never shipped.
 
 mod bench;
 mod build;
 mod cluster;
 mod demo;
 mod docs;
+mod soak;
 #[cfg(test)]
 mod structure;
 mod test;
@@ -39,6 +40,8 @@ enum Task {
     Yardstick(bench::yardstick::Yardstick),
     /// The whole product at work: stores and pushes 20,000 records and kills a ktransfer midway.
     Demo(demo::Arguments),
+    /// Hours of load and random faults, as short as you like, and what the checker says of them.
+    Soak(soak::Arguments),
     /// Every test of the workspace, on a cluster started for it.
     Test(test::Arguments),
 }
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Yardstick(yardstick) => bench::yardstick::run(&yardstick),
         Task::Demo(arguments) => demo::run(&arguments),
+        Task::Soak(arguments) => soak::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
     };
     match done {

@@ -26,17 +26,38 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    in_a_cluster(arguments, None)
+}
+
+fn in_a_cluster(arguments: &Arguments, variable: Option<(&str, &str)>) -> Result<ExitCode> {
     let binaries = build::daemons(build::Profile::Dev)?;
     let base = paths::target().join("test-clusters");
     sweep_abandoned(&base)?;
     let run = base.join(std::process::id().to_string());
-    let outcome = tests(arguments, &run, &binaries);
+    let outcome = tests(arguments, variable, &run, &binaries);
     // Also what interrupted tests left behind, whatever the outcome.
     sweep(&run).and_then(|()| std::fs::remove_dir_all(&run).context("remove the run's directory"))?;
     outcome
 }
 
-fn tests(arguments: &Arguments, run: &Path, binaries: &Path) -> Result<ExitCode> {
+/// Runs one scenario with its output, and with a variable that it reads.
+///
+/// # Errors
+/// It cannot be built or started.
+pub(crate) fn scenario(name: &str, variable: (&str, &str)) -> Result<ExitCode> {
+    let arguments = Arguments {
+        name: Some(name.to_owned()),
+        rest: vec!["--nocapture".to_owned()],
+    };
+    in_a_cluster(&arguments, Some(variable))
+}
+
+fn tests(
+    arguments: &Arguments,
+    variable: Option<(&str, &str)>,
+    run: &Path,
+    binaries: &Path,
+) -> Result<ExitCode> {
     std::fs::create_dir_all(run)?;
     let shared = Local::up(&run.join("shared"), &Options::default())?.cluster();
     let mut command = Command::new(build::cargo());
@@ -45,7 +66,8 @@ fn tests(arguments: &Arguments, run: &Path, binaries: &Path) -> Result<ExitCode>
     command
         .envs(shared.environment())
         .env(daemon::BINARIES, binaries)
-        .env(cluster::OWN_CLUSTERS, run);
+        .env(cluster::OWN_CLUSTERS, run)
+        .envs(variable);
     if std::env::var_os("RUST_TEST_THREADS").is_none() {
         command.env("RUST_TEST_THREADS", THREADS);
     }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use ktests::{cluster, paths};
 
 /// The lines above a benchmark's table; `kafka` says which Kafka it ran on.
-pub(super) fn describe(kafka: &str) -> Result<String> {
+pub(crate) fn describe(kafka: &str) -> Result<String> {
     let cpus = fs::read_to_string("/proc/cpuinfo")?;
     let model = cpus
         .lines()
@@ -27,7 +27,7 @@ pub(super) fn describe(kafka: &str) -> Result<String> {
 }
 
 /// The Kafka that a private cluster runs.
-pub(super) fn private_kafka() -> String {
+pub(crate) fn private_kafka() -> String {
     std::env::var("KAFKA_HOME").map_or_else(
         |_unset| format!("Kafka {} in ZooKeeper mode, one broker", cluster::KAFKA_3),
         |home| format!("Kafka of {home}, one broker"),

@@ -21,7 +21,7 @@ pub(super) fn cpu(pid: u32) -> Result<Duration> {
 ///
 /// # Errors
 /// The process has ended.
-pub(super) fn rss_mib(pid: u32) -> Result<u64> {
+pub(crate) fn rss_mib(pid: u32) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status
         .lines()
