@@ -9,6 +9,7 @@ mod eviction;
 mod flights;
 mod partition;
 mod pushing;
+mod waits;
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
@@ -20,11 +21,13 @@ use tokio::time::Instant;
 
 use crate::assignment::{Assignment, CommitOutcome, Epoch, Report};
 use crate::budget::Budget;
+use crate::key::TakeHash;
 use crate::lease::Lease;
 use crate::meters::{Levels, Meters};
 use crate::scheduler::Scheduler;
 use flights::Flights;
 use partition::{Partition, Phase};
+use waits::Waits;
 
 pub use admission::{Admitted, Fetched, Fullness};
 pub use eviction::{Gone, Restored};
@@ -43,10 +46,14 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// Keys of one partition that may stand ready: enough that no worker waits for a fetch, and no more, because what
-    /// waits here is memory that has gone cold by the time it is pushed. Stuck keys do not count.
-    const fn ready_keys(self) -> usize {
-        self.workers * 4 + 64
+    /// Keys of one of so many partitions that may stand ready: enough that no worker waits for a fetch, and no more, because
+    /// what waits here is memory that has gone cold by the time it is pushed. Stuck keys do not count. A fetch that had no
+    /// room begins again when half of them are gone.
+    const fn ready_keys(self, partitions: usize) -> usize {
+        64 + match partitions {
+            0 | 1 => self.workers * 2,
+            several => self.workers * 2 / several,
+        }
     }
 }
 
@@ -55,8 +62,9 @@ impl Bounds {
 pub struct Dispatcher {
     bounds: Bounds,
     scheduler: Scheduler,
-    partitions: HashMap<Epoch, Partition>,
+    partitions: HashMap<Epoch, Partition, TakeHash>,
     flights: Flights,
+    waits: Waits,
     lease: Lease,
     budget: Budget,
     outbox: VecDeque<Report>,
@@ -74,8 +82,9 @@ impl Dispatcher {
         Self {
             bounds,
             scheduler: Scheduler::default(),
-            partitions: HashMap::new(),
+            partitions: HashMap::default(),
             flights: Flights::new(bounds.workers),
+            waits: Waits::default(),
             lease,
             budget,
             outbox: VecDeque::new(),
@@ -261,6 +270,7 @@ impl Dispatcher {
             }
         }
         self.partitions.remove(&epoch);
+        self.waits.forget(epoch);
         self.share_out();
         // A partition that was assigned anew may have waited for this end.
         self.bell.notify_one();

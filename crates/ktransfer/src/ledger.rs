@@ -15,6 +15,14 @@ use kcommon::kafka::{CommitOffset, RecordOffset};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seq(u64);
 
+impl Seq {
+    /// How many records were entered before it.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
+
 /// How a record enters the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {

@@ -13,6 +13,9 @@ pub const PASSED_OVER: &str = "ktransfer_records_passed_over_total";
 pub const STALE: &str = "ktransfer_records_stale_total";
 /// Records that Kafka deleted before they were pushed.
 pub const LOST: &str = "ktransfer_records_lost_total";
+/// From the fetch of a record to the moment a worker takes it for its first push, of a sample of all records; what waits
+/// behind its key's other records is included.
+pub const WAIT_SECONDS: &str = "ktransfer_wait_seconds";
 /// From the start of a push to the end of its answer, failed ones included.
 pub const PUSH_SECONDS: &str = "ktransfer_push_seconds";
 /// Pushes on their way.
@@ -67,6 +70,8 @@ pub struct Meters {
     pub stale: Counter,
     /// Records lost to retention.
     pub lost: Counter,
+    /// Time from a record's fetch to its first push.
+    pub wait: Histogram,
     /// Length of a push.
     pub seconds: Histogram,
     /// Partitions that stand still because they are full.
@@ -114,6 +119,7 @@ impl Meters {
             reread: counter!(REREAD, "module" => module.to_owned()),
             stale: counter!(STALE, "module" => module.to_owned()),
             lost: counter!(LOST, "module" => module.to_owned()),
+            wait: histogram!(WAIT_SECONDS, "module" => module.to_owned()),
             seconds: histogram!(PUSH_SECONDS, "module" => module.to_owned()),
             full: gauge!(FULL, "module" => module.to_owned()),
             backend_down: gauge!(BACKEND_DOWN, "module" => module.to_owned()),

@@ -1,6 +1,7 @@
 //! What the fetch tasks do with a dispatcher: ask for room, enter records, tell how far they have got.
 
 use kcommon::kafka::{CommitOffset, RecordOffset};
+use tokio::time::Instant;
 
 use super::Dispatcher;
 use super::eviction::Room;
@@ -54,10 +55,11 @@ impl Dispatcher {
     /// Whether the next record of this epoch may be fetched.
     #[must_use]
     pub fn admits(&self, epoch: Epoch) -> bool {
+        let ready_keys = self.bounds.ready_keys(self.partitions.len());
         self.partitions.get(&epoch).is_some_and(|partition| {
             partition.is_running()
                 && !partition.ledger.is_full()
-                && self.scheduler.ready(partition.lane) < self.bounds.ready_keys()
+                && self.scheduler.ready(partition.lane) < ready_keys
         })
     }
 
@@ -105,6 +107,7 @@ impl Dispatcher {
             }
             (Admission::Entered(seq), None) => {
                 let record = Record::new(fetched.offset, seq, fetched.timestamp, fetched.key, fetched.value);
+                self.waits.begin(epoch, seq, Instant::now);
                 if self.scheduler.enqueue(lane, fetched.id, record) {
                     self.flights.wake(1);
                 }

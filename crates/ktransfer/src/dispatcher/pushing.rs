@@ -45,12 +45,14 @@ impl Dispatcher {
             return None;
         };
         let epoch = job.lane.epoch();
+        if let Some(waited) = self.waits.end(epoch, job.record.seq, Instant::now) {
+            self.meters.wait.record(waited);
+        }
         self.flights.start(seat, epoch);
+        let ready_keys = self.bounds.ready_keys(self.partitions.len());
         if let Some(partition) = self.partitions.get_mut(&epoch) {
             partition.in_flight += 1;
-            if partition.waits_for_room()
-                && self.scheduler.ready(partition.lane) < self.bounds.ready_keys() / 2
-            {
+            if partition.waits_for_room() && self.scheduler.ready(partition.lane) < ready_keys / 2 {
                 partition.give_room();
             }
         }
@@ -80,6 +82,7 @@ impl Dispatcher {
     pub fn end(&mut self, seat: Seat, mut job: Job, end: End) {
         let epoch = job.lane.epoch();
         self.flights.land(seat);
+        let ready_keys = self.bounds.ready_keys(self.partitions.len());
         let Some(partition) = self.partitions.get_mut(&epoch) else {
             return;
         };
@@ -104,9 +107,10 @@ impl Dispatcher {
                 self.scheduler.put_back(job);
             }
         }
+        // Not for each record that goes: a fetch that is woken takes many at once.
         let room = partition.waits_for_room()
             && !partition.ledger.is_full()
-            && self.scheduler.ready(partition.lane) < self.bounds.ready_keys();
+            && self.scheduler.ready(partition.lane) < ready_keys / 2;
         if room {
             partition.give_room();
         }

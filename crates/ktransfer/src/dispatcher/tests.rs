@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use kcommon::kafka::{CommitOffset, PartitionId, RecordOffset};
 
 use std::task::Context;
@@ -125,6 +126,39 @@ fn a_full_ledger_admits_nothing_until_its_head_is_done() {
     assert!(!world.dispatcher.admits(assignment.epoch));
     let job = world.dispatcher.take(Seat(0)).unwrap();
     world.dispatcher.end(Seat(0), job, End::Done);
+    assert!(world.dispatcher.admits(assignment.epoch));
+}
+
+#[test]
+fn a_fetch_without_room_is_woken_when_half_of_what_it_brought_is_gone() {
+    let mut world = World::new(Bounds {
+        max_uncommitted: 1_000_000,
+        ..bounds()
+    });
+    let assignment = Assignment {
+        partition: PartitionId(0),
+        epoch: world.epochs.next(),
+    };
+    let room = world
+        .dispatcher
+        .assign(assignment, CommitOffset::ZERO, Instant::now());
+    let is_woken = || room.notified().now_or_never().is_some();
+    let mut brought = 0;
+    while world.dispatcher.admits(assignment.epoch) {
+        world.admit(assignment, brought, &brought.to_be_bytes(), Entry::Pending);
+        brought += 1;
+    }
+    world.dispatcher.wait_for_room(assignment.epoch);
+    let mut gone = 0;
+    while !is_woken() {
+        let job = world
+            .dispatcher
+            .take(Seat(0))
+            .expect("woken before nothing is left");
+        world.dispatcher.end(Seat(0), job, End::Done);
+        gone += 1;
+    }
+    assert!(gone > 1 && gone >= brought / 2, "woken after {gone} of {brought}");
     assert!(world.dispatcher.admits(assignment.epoch));
 }
 
