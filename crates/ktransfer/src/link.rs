@@ -7,6 +7,7 @@
 //! Redirects are answers like any other: they are never followed.
 
 mod timer;
+mod turns;
 mod wire;
 
 use std::future::{Future, poll_fn};
@@ -20,16 +21,19 @@ use bytes::Bytes;
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 pub use timer::Timer;
+use turns::{Turn, Turns};
 use wire::{Payload, Socket, Wire};
 
 /// An open connection.
 pub struct Link {
     sender: SendRequest<Payload>,
-    connection: Pin<Box<Connection<Socket, Payload>>>,
+    connection: Pin<Box<Connection<TokioIo<Socket>, Payload>>>,
+    turns: Turns,
     wire: Rc<Wire>,
     /// Whether an exchange has succeeded on it: the backend may have closed it since.
     used: bool,
@@ -125,11 +129,12 @@ impl Link {
         let stream = stream.await?;
         stream.set_nodelay(true).map_err(ConnectError::Refused)?;
         let wire = Rc::new(Wire::default());
-        let socket = Socket::new(stream, Rc::clone(&wire));
+        let socket = TokioIo::new(Socket::new(stream, Rc::clone(&wire)));
         let (sender, connection) = http1::handshake(socket).await.map_err(ConnectError::Handshake)?;
         Ok(Self {
             sender,
             connection: Box::pin(connection),
+            turns: Turns::new(),
             wire,
             used: false,
         })
@@ -148,27 +153,23 @@ impl Link {
     ) -> Result<(StatusCode, bool), ExchangeError> {
         self.wire.begin();
         let request = request.map(|value| Payload::new(value, &self.wire));
-        let (wire, connection) = (Rc::clone(&self.wire), &mut self.connection);
+        let (wire, turns, connection) = (&self.wire, &self.turns, &mut self.connection);
         let mut talk = pin!(talk(&mut self.sender, request, limits.answer_bytes, control));
         let mut deadlines = Deadlines::start(limits);
         let mut open = true;
+        turns.begin();
         let outcome = poll_fn(|cx| {
             if control.is_cut(cx) {
                 return Poll::Ready(Err(Stop::Cut));
             }
-            // The talk first, so that a request it hands over is written by the connection in the same poll.
-            if let Poll::Ready(outcome) = talk.as_mut().poll(cx) {
-                return Poll::Ready(outcome);
+            match turns.poll(cx, talk.as_mut(), connection.as_mut()) {
+                Turn::Over { outcome, is_open } => {
+                    open = is_open;
+                    Poll::Ready(outcome)
+                }
+                Turn::Closed => Poll::Ready(Err(Stop::Closed)),
+                Turn::Pending => deadlines.poll(cx, timer, wire).map(Err),
             }
-            open = connection.as_mut().poll(cx).is_pending();
-            if let Poll::Ready(outcome) = talk.as_mut().poll(cx) {
-                return Poll::Ready(outcome);
-            }
-            if !open {
-                // The connection has ended and left the talk without an answer: nobody would wake it.
-                return Poll::Ready(Err(Stop::Closed));
-            }
-            deadlines.poll(cx, timer, &wire).map(Err)
         })
         .await;
         let stale = self.used && !wire.is_answered();
