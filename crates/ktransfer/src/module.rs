@@ -18,6 +18,7 @@ use kcommon::readiness::Latch;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::Offset;
+use tokio::runtime::LocalOptions;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -97,15 +98,13 @@ pub enum ModuleError {
 pub fn run(start: Start) -> Result<(), ModuleError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()
+        .build_local(LocalOptions::default())
         .map_err(ModuleError::Runtime)?;
-    let local = tokio::task::LocalSet::new();
-    let outcome = local.block_on(&runtime, async {
+    let outcome = runtime.block_on(async {
         let mut running = Running::new(start)?;
         running.run().await
     });
-    // Tasks go before the runtime that they use; a blocked question to a broker does not hold up the end.
-    drop(local);
+    // Its tasks end with it; a blocked question to a broker does not hold up the end.
     runtime.shutdown_background();
     outcome
 }
@@ -198,6 +197,8 @@ impl Running {
                 .next_wake()
                 .map_or(self.next_tick, |wake| wake.min(self.next_tick));
             let has_report = self.dispatcher.borrow().has_report();
+            // Looked at no later than a tick after a push began: an idle module does not look at the lease's clock.
+            let on_the_wire = self.dispatcher.borrow().in_flight() > 0;
             tokio::select! {
                 // Orders first: after a revoke nothing of its partition may begin. Then reports, which others wait for.
                 biased;
@@ -214,7 +215,7 @@ impl Running {
                 Some(ended) = self.tasks.join_next() => {
                     return Err(ended.unwrap_or_else(ModuleError::Task));
                 }
-                () = self.lease.cut_due(), if !self.lease_cut => {
+                () = self.lease.cut_due(), if on_the_wire && !self.lease_cut => {
                     self.lease_cut = true;
                     self.dispatcher.borrow_mut().cut_all();
                 }
