@@ -1,10 +1,11 @@
-//! `cargo xtask bench kproxy | ktransfer`: the daemons as they ship against a real broker, each beside a yardstick of the
+//! `cargo xtask bench kproxy | ktransfer | backlog | idle`: the daemons as they ship against a real broker, each beside a yardstick of the
 //! same run on the same machine.
 //!
 //! Absolute figures move with the machine and the hour; the ratio to the yardstick is the figure. Nothing is asserted.
 //! Everything that is measured is a process of its own, so that its CPU time can be told.
 
 mod backlog;
+mod idle;
 mod kproxy;
 mod ktransfer;
 mod load;
@@ -38,16 +39,18 @@ enum What {
     Ktransfer(ktransfer::Arguments),
     /// The memory that ktransfer takes beside a long backlog.
     Backlog(backlog::Arguments),
+    /// Many modules without traffic, against as many bare Kafka consumers.
+    Idle(idle::Arguments),
 }
 
-/// What both benchmarks take.
+/// What all benchmarks take.
 #[derive(Args, Clone, Copy)]
 struct Common {
     /// How long one measurement takes, about, in seconds.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=600))]
     seconds: u32,
-    /// How many measurements of each kind; the median is printed.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99))]
+    /// How many measurements of each kind; medians are printed.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=99))]
     runs: u32,
     /// Use the cluster of `cargo xtask cluster up` instead of a private one.
     #[arg(long)]
@@ -99,6 +102,7 @@ async fn bench(what: &What) -> Result<()> {
         What::Kproxy(arguments) => arguments.common,
         What::Ktransfer(arguments) => arguments.common,
         What::Backlog(arguments) => arguments.common,
+        What::Idle(arguments) => arguments.common,
     };
     let kafka = match common.shared_cluster {
         true => Kafka::Shared(crate::cluster::running(&crate::cluster::default_dir())?),
@@ -113,6 +117,7 @@ async fn bench(what: &What) -> Result<()> {
         What::Kproxy(arguments) => kproxy::bench(arguments, kafka.cluster()).await,
         What::Ktransfer(arguments) => ktransfer::bench(arguments, kafka.cluster()).await,
         What::Backlog(arguments) => backlog::bench(arguments, kafka.cluster()).await,
+        What::Idle(arguments) => idle::bench(arguments, kafka.cluster()).await,
     }
 }
 

@@ -116,7 +116,7 @@ async fn measure(arguments: &Arguments, cluster: &Cluster, topic: &str) -> Resul
         watch.look(0)?;
     }
     let away = std::mem::take(&mut watch.peak);
-    let sink = Running::sink_at(port).await?;
+    let sink = Running::sink_at(port, sink::Service::default()).await?;
     let (mut delivered, mut moved) = (0, Instant::now());
     let records = u64::try_from(arguments.records)?;
     while delivered < records {

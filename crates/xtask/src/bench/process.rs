@@ -31,6 +31,14 @@ pub(crate) fn rss_mib(pid: u32) -> Result<u64> {
     Ok(kib / 1024)
 }
 
+/// How many threads a process has.
+///
+/// # Errors
+/// The process has ended.
+pub(super) fn threads(pid: u32) -> Result<usize> {
+    Ok(fs::read_dir(format!("/proc/{pid}/task"))?.count())
+}
+
 /// `utime` and `stime`, fields 14 and 15; the second field, the name, may hold spaces and parentheses.
 fn ticks(stat: &str) -> Option<u32> {
     let (_, fields) = stat.rsplit_once(')')?;
@@ -54,6 +62,7 @@ mod tests {
     #[test]
     fn this_process_has_used_something() {
         assert!(rss_mib(std::process::id()).unwrap() > 0);
+        assert!(threads(std::process::id()).unwrap() > 0);
         cpu(std::process::id()).unwrap();
     }
 }

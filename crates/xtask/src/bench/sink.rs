@@ -18,6 +18,27 @@ use tokio::net::{TcpListener, TcpStream};
 const TAKEN: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 /// The longest request. Memory is taken only for what comes.
 const MAX_REQUEST: usize = 2 << 20;
+/// Tokio's timers end up to a millisecond late: half of it is taken off, so that the mean is right.
+const LATE: Duration = Duration::from_micros(500);
+
+/// How long the sink takes for a push. By default it answers at once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Service {
+    /// For most pushes.
+    pub(super) usual: Duration,
+    /// One push of so many takes `slow`; 0: none does.
+    pub(super) one_in: u64,
+    /// For the others.
+    pub(super) slow: Duration,
+}
+
+impl Service {
+    /// How long it takes for the push with this number.
+    fn of(self, number: u64) -> Duration {
+        let slow = self.one_in > 0 && number.is_multiple_of(self.one_in);
+        if slow { self.slow } else { self.usual }
+    }
+}
 
 /// What a sink has taken.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
@@ -26,6 +47,10 @@ pub(super) struct Taken {
     pub(super) count: u64,
     /// From the first to the last.
     pub(super) between: Duration,
+    /// Requests that were answered.
+    pub(super) answered: u64,
+    /// The sum of the times from a whole request to its answer.
+    pub(super) served: Duration,
 }
 
 /// Asks the sink at `port`.
@@ -39,14 +64,24 @@ struct Tally {
     count: Cell<u64>,
     first: Cell<Option<Instant>>,
     last: Cell<Option<Instant>>,
+    answered: Cell<u64>,
+    served: Cell<Duration>,
 }
 
 impl Tally {
-    fn note(&self) {
-        let now = Some(Instant::now());
+    /// A push has come; returns when.
+    fn note(&self) -> Instant {
+        let now = Instant::now();
         self.count.set(self.count.get() + 1);
-        self.first.set(self.first.get().or(now));
-        self.last.set(now);
+        self.first.set(self.first.get().or(Some(now)));
+        self.last.set(Some(now));
+        now
+    }
+
+    /// A push that came at `came` is answered.
+    fn note_answer(&self, came: Instant) {
+        self.answered.set(self.answered.get() + 1);
+        self.served.set(self.served.get() + came.elapsed());
     }
 
     fn taken(&self) -> Taken {
@@ -58,12 +93,14 @@ impl Tally {
         Taken {
             count: self.count.get(),
             between: between.unwrap_or_default(),
+            answered: self.answered.get(),
+            served: self.served.get(),
         }
     }
 }
 
 /// Serves until the process is ended. Needs a `LocalSet`.
-pub(super) async fn serve(port: u16) -> Result<()> {
+pub(super) async fn serve(port: u16, service: Service) -> Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     let tally = Rc::new(Tally::default());
     loop {
@@ -71,14 +108,14 @@ pub(super) async fn serve(port: u16) -> Result<()> {
         stream.set_nodelay(true)?;
         let tally = Rc::clone(&tally);
         tokio::task::spawn_local(async move {
-            if let Err(error) = connection(stream, &tally).await {
+            if let Err(error) = connection(stream, &tally, service).await {
                 eprintln!("the backend of the benchmark: {error:#}");
             }
         });
     }
 }
 
-async fn connection(mut stream: TcpStream, tally: &Tally) -> Result<()> {
+async fn connection(mut stream: TcpStream, tally: &Tally, service: Service) -> Result<()> {
     let mut buffer = vec![0; MAX_REQUEST];
     let mut filled = 0;
     loop {
@@ -102,7 +139,12 @@ async fn connection(mut stream: TcpStream, tally: &Tally) -> Result<()> {
             continue;
         }
         if buffer.starts_with(b"POST") {
-            tally.note();
+            let came = tally.note();
+            let takes = service.of(tally.count.get());
+            if !takes.is_zero() {
+                tokio::time::sleep(takes.saturating_sub(LATE)).await;
+                tally.note_answer(came);
+            }
             stream.write_all(TAKEN).await?;
         } else {
             let body = serde_json::to_string(&tally.taken())?;
@@ -136,6 +178,18 @@ pub(super) fn content_length(head: &[u8]) -> Result<Option<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_push_of_many_is_slow() {
+        let service = Service {
+            usual: Duration::from_millis(5),
+            one_in: 10,
+            slow: Duration::from_secs(5),
+        };
+        let slow = (1..=100).filter(|number| service.of(*number) == service.slow);
+        assert_eq!(slow.count(), 10);
+        assert_eq!(Service::default().of(0), Duration::ZERO);
+    }
 
     #[test]
     fn a_request_ends_with_its_body() {

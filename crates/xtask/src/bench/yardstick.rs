@@ -16,6 +16,8 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use ktests::{eventually, ports};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::{Offset, TopicPartitionList};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 use tokio::task::{JoinSet, LocalSet};
@@ -31,13 +33,25 @@ const START: Duration = Duration::from_secs(20);
 pub(crate) enum Yardstick {
     /// Reads each request's body and answers 200.
     Server { port: u16 },
-    /// Counts requests and answers 200.
-    Sink { port: u16 },
+    /// Counts requests and answers 200, after `usual` milliseconds, or `slow` ones for one request of `one_in`.
+    Sink {
+        port: u16,
+        usual: u64,
+        one_in: u64,
+        slow: u64,
+    },
     /// Pushes records from memory, one connection per worker, on one thread; then waits to be ended.
     Client {
         port: u16,
         workers: usize,
         records: usize,
+    },
+    /// Consumers of the topics `<prefix>-0` and so on, each of all partitions of its topic.
+    Consumers {
+        brokers: String,
+        prefix: String,
+        topics: usize,
+        partitions: i32,
     },
 }
 
@@ -47,7 +61,19 @@ pub(crate) fn run(yardstick: &Yardstick) -> Result<ExitCode> {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             runtime.block_on(serve(port))?;
         }
-        Yardstick::Sink { port } => on_one_thread(sink::serve(port))?,
+        Yardstick::Sink {
+            port,
+            usual,
+            one_in,
+            slow,
+        } => {
+            let service = sink::Service {
+                usual: Duration::from_millis(usual),
+                one_in,
+                slow: Duration::from_millis(slow),
+            };
+            on_one_thread(sink::serve(port, service))?;
+        }
         Yardstick::Client {
             port,
             workers,
@@ -57,6 +83,12 @@ pub(crate) fn run(yardstick: &Yardstick) -> Result<ExitCode> {
             // Whoever started it reads what it has used, then ends it.
             std::future::pending().await
         })?,
+        Yardstick::Consumers {
+            ref brokers,
+            ref prefix,
+            topics,
+            partitions,
+        } => consume(brokers, prefix, topics, partitions)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -72,7 +104,7 @@ fn on_one_thread(work: impl Future<Output = Result<()>>) -> Result<()> {
 pub(super) struct Running {
     /// Its process.
     pub(super) pid: u32,
-    /// Where it listens.
+    /// Where it listens; 0 for one that does not.
     pub(super) port: u16,
     _child: Child,
 }
@@ -80,12 +112,19 @@ pub(super) struct Running {
 impl Running {
     /// Starts the server of kproxy's benchmark.
     pub(super) async fn server() -> Result<Self> {
-        Self::listening("server").await
+        Self::listening(ports::free_port(), "server", &[]).await
     }
 
     /// Starts a backend that has counted nothing yet.
-    pub(super) async fn sink() -> Result<Self> {
-        Self::listening("sink").await
+    pub(super) async fn sink(service: sink::Service) -> Result<Self> {
+        Self::sink_at(ports::free_port(), service).await
+    }
+
+    /// The same at this port.
+    pub(super) async fn sink_at(port: u16, service: sink::Service) -> Result<Self> {
+        let sink::Service { usual, one_in, slow } = service;
+        let [usual, slow] = [usual, slow].map(|time| time.as_millis().to_string());
+        Self::listening(port, "sink", &[&usual, &one_in.to_string(), &slow]).await
     }
 
     /// Starts a client that pushes to the sink at `port`.
@@ -101,17 +140,16 @@ impl Running {
         )
     }
 
-    /// The same at this port.
-    pub(super) async fn sink_at(port: u16) -> Result<Self> {
-        Self::listening_at("sink", port).await
+    /// Starts a process with bare consumers.
+    pub(super) fn consumers(brokers: &str, prefix: &str, topics: usize, partitions: i32) -> Result<Self> {
+        let [topics, partitions] = [topics.to_string(), partitions.to_string()];
+        Self::start(0, &["consumers", brokers, prefix, &topics, &partitions])
     }
 
-    async fn listening(what: &str) -> Result<Self> {
-        Self::listening_at(what, ports::free_port()).await
-    }
-
-    async fn listening_at(what: &str, port: u16) -> Result<Self> {
-        let running = Self::start(port, &[what, &port.to_string()])?;
+    async fn listening(port: u16, what: &str, more: &[&str]) -> Result<Self> {
+        let port_text = port.to_string();
+        let arguments = [what, &port_text].into_iter().chain(more.iter().copied());
+        let running = Self::start(port, &arguments.collect::<Vec<_>>())?;
         eventually("the yardstick listens", START, async || {
             TcpStream::connect(("127.0.0.1", port)).await.is_ok()
         })
@@ -133,6 +171,32 @@ impl Running {
             port,
             _child: child,
         })
+    }
+}
+
+/// Polls the consumers by turns for ever; none of them is told to do anything but to wait for records.
+fn consume(brokers: &str, prefix: &str, topics: usize, partitions: i32) -> Result<()> {
+    let mut consumers = Vec::new();
+    for topic in (0..topics).map(|nth| format!("{prefix}-{nth}")) {
+        let mut config = rdkafka::ClientConfig::new();
+        config
+            .set("bootstrap.servers", brokers)
+            .set("group.id", &topic)
+            .set("enable.auto.commit", "false");
+        let consumer: BaseConsumer = config.create()?;
+        let mut list = TopicPartitionList::new();
+        for partition in 0..partitions {
+            list.add_partition_offset(&topic, partition, Offset::End)?;
+        }
+        consumer.assign(&list)?;
+        consumers.push(consumer);
+    }
+    loop {
+        for consumer in &consumers {
+            // An error concerns brokers and passes.
+            drop(consumer.poll(Duration::ZERO));
+        }
+        std::thread::sleep(Duration::from_secs(1));
     }
 }
 

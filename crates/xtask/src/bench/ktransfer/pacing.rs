@@ -1,0 +1,75 @@
+//! Below full speed: records are written at a steady rate while ktransfer runs, and it tells how long each waited between
+//! its fetch and the start of its push.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use ktests::{Cluster, NewRecord, http, unique};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::figures::{Extent, quantiles_of, shown, watch};
+use super::{Arguments, BODY, KEYS, body, key, start};
+use crate::bench::yardstick::Running;
+use crate::bench::{Common, micros, sink};
+
+/// Records are written in portions, one each so often.
+const PORTION: Duration = Duration::from_millis(5);
+
+pub(super) async fn bench(arguments: &Arguments, rate: u32, cluster: &Cluster) -> Result<()> {
+    let Common { seconds, .. } = arguments.common;
+    println!(
+        "ktransfer: one POST per record of {BODY} bytes, {KEYS} keys, while {rate} records/s are written, for {seconds} s\n\
+         wait: from the fetch of a record to the start of its push, as ktransfer counts it\n"
+    );
+    println!("| partitions | workers | records/s | wait p50 ≤ ms | p99 ≤ ms | CPU µs/record | RSS MiB |");
+    println!("|---|---|---|---|---|---|---|");
+    for &partitions in &arguments.partitions {
+        for &workers in &arguments.workers {
+            let topic = unique("bench");
+            cluster.create_topic(&topic, partitions).await?;
+            let sink = Running::sink(sink::Service::default()).await?;
+            let mut daemon = start::ktransfer(cluster, &topic, workers, sink.port);
+            daemon.wait_ready().await;
+            let extent = Extent {
+                records: usize::try_from(rate * seconds)?,
+                time: arguments.common.length() * 4,
+            };
+            let (written, figures) = tokio::join!(
+                write(cluster, &topic, rate, arguments.common.length()),
+                watch(&sink, daemon.pid(), extent)
+            );
+            let page = http::get(&daemon.admin("/metrics")).await?.text();
+            daemon.terminate().await;
+            written?;
+            let figures = figures?;
+            let [p50, p99] = quantiles_of(&page, "ktransfer_wait_seconds", [0.5, 0.99]).map(shown);
+            println!(
+                "| {partitions} | {workers} | {:.0} | {p50} | {p99} | {:.1} | {} |",
+                figures.per_second,
+                micros(figures.cpu),
+                figures.rss_mib
+            );
+            cluster.delete_topic(&topic).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes `rate` records a second for so long.
+async fn write(cluster: &Cluster, topic: &str, rate: u32, length: Duration) -> Result<()> {
+    let writer = cluster.writer()?;
+    let mut ticks = tokio::time::interval(PORTION);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let (begin, mut written) = (Instant::now(), 0);
+    loop {
+        ticks.tick().await;
+        let passed = begin.elapsed().min(length);
+        let until = usize::try_from(passed.as_millis() * u128::from(rate) / 1_000)?;
+        let portion = (written..until).map(|number| NewRecord::keyed(key(number), body()));
+        writer.produce(topic, portion).await?;
+        written = until;
+        if passed == length {
+            return Ok(());
+        }
+    }
+}
