@@ -5,6 +5,8 @@ mod instance;
 #[cfg(test)]
 mod scene;
 
+use std::time::Duration;
+
 use kcommon::zookeeper::{Error, Session, Settings};
 use ktests::{Proxy, cluster, eventually, own_cluster, unique};
 use ktransfer::assignment::CommitOutcome;
@@ -12,6 +14,9 @@ use ktransfer::coordinator::{Ended, InitialOffset};
 
 use instance::{SESSION, SOON, Start};
 use scene::Scene;
+
+/// So long that a connection whose answers are held back is not given up while a scenario still looks at it.
+const LONG_SESSION: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn instances_share_by_quota_and_the_znodes_are_the_classic_ones() {
@@ -229,6 +234,7 @@ async fn a_commit_of_a_former_owner_is_refused() {
     let proxy = Proxy::start(&scene.cluster.zookeeper).await;
     let mut start = Start::new("a:1", &scene.name, &scene.name);
     start.zookeeper = Some(proxy.address());
+    start.session_timeout = LONG_SESSION;
     let one = start.on(&scene.cluster);
     one.runs_partitions(1).await;
     one.commit(0, 5).await;
@@ -259,6 +265,44 @@ async fn a_commit_of_a_former_owner_is_refused() {
         scene.znodes.get(&scene.owner_path(0)).await.unwrap().unwrap(),
         "c:3"
     );
+}
+
+#[tokio::test]
+async fn a_look_that_hangs_delays_neither_a_commit_nor_a_stop() {
+    let scene = Scene::new("hanging-look", 1).await;
+    let proxy = Proxy::start(&scene.cluster.zookeeper).await;
+    let mut start = Start::new("a:1", &scene.name, &scene.name);
+    start.zookeeper = Some(proxy.address());
+    start.session_timeout = LONG_SESSION;
+    let one = start.on(&scene.cluster);
+    one.runs_partitions(1).await;
+    one.commit(0, 5).await;
+    // A new member makes it look, and no answer comes.
+    proxy.hold_answers_to(&scene.path("ids"));
+    let other = scene.start("b:2");
+    eventually("a look is under way", SOON, async || {
+        proxy.passed(&scene.path("ids"))
+    })
+    .await;
+    let (outcome, ()) = tokio::join!(one.commit(0, 9), async {
+        eventually("the commit is sent", SOON, async || {
+            proxy.passed(&scene.offset_path(0))
+        })
+        .await;
+        one.begin_stop();
+        let id = scene.path("ids/a:1");
+        eventually("it has left the group", SOON, async || {
+            scene.znodes.get(&id).await.unwrap().is_none()
+        })
+        .await;
+        proxy.heal();
+    });
+    assert!(
+        matches!(outcome, CommitOutcome::Committed(stored) if stored.get() == 9),
+        "{outcome:?}"
+    );
+    assert_eq!(one.stop().await, Ended::Stopped);
+    other.runs_at(0, 9).await;
 }
 
 #[tokio::test]

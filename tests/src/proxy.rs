@@ -63,6 +63,8 @@ struct Trap {
 struct Shared {
     gate: watch::Sender<Gate>,
     trap: Mutex<Option<Trap>>,
+    /// The text of the request from which on answers are held back.
+    hold: Mutex<Option<Vec<u8>>>,
     /// The requests that were passed on since the answers are held back.
     requested: Mutex<Vec<u8>>,
 }
@@ -119,6 +121,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             gate,
             trap: Mutex::default(),
+            hold: Mutex::default(),
             requested: Mutex::default(),
         });
         let task = tokio::spawn(accept(listener, target.to_owned(), Arc::clone(&shared)));
@@ -147,8 +150,17 @@ impl Proxy {
 
     /// Lets requests through from now on, and holds back their answers.
     pub fn hold_answers(&self) {
+        self.shared.hold_answers();
+    }
+
+    /// The same, but from the first request on that has this text in it; that one has no answer either.
+    ///
+    /// # Panics
+    /// When a connection panicked.
+    pub fn hold_answers_to(&self, text: &str) {
         self.shared.requested().clear();
-        self.set(|gate| (gate.requests, gate.answers) = (true, false));
+        let mut hold = self.shared.hold.lock().expect("no panic inside");
+        *hold = Some(text.as_bytes().to_vec());
     }
 
     /// Lets answers and notifications through from now on, and holds back requests.
@@ -202,6 +214,18 @@ impl Shared {
 
     fn requested(&self) -> MutexGuard<'_, Vec<u8>> {
         self.requested.lock().expect("no panic inside")
+    }
+
+    fn hold_answers(&self) {
+        self.requested().clear();
+        self.gate
+            .send_modify(|gate| (gate.requests, gate.answers) = (true, false));
+    }
+
+    /// Whether answers are to be held back from this request on; asked for once.
+    fn holds_from(&self, message: &[u8]) -> bool {
+        let mut hold = self.hold.lock().expect("no panic inside");
+        hold.take_if(|text| contains(message, text)).is_some()
     }
 
     /// The moment of the reset that this request was waited for with, if it was. It is waited for no longer.
@@ -335,6 +359,10 @@ impl Direction<'_> {
             Some(Moment::Before) => return Ruling::Reset,
             Some(Moment::After) => *self.awaited() = number(message, 4),
             None => {}
+        }
+        // Before it is passed on: its answer must not be quicker.
+        if self.shared.holds_from(message) {
+            self.shared.hold_answers();
         }
         if !self.shared.gate.borrow().answers {
             self.shared.requested().extend_from_slice(message);

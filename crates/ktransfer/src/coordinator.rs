@@ -15,6 +15,7 @@ pub(crate) mod first_start;
 pub(crate) mod group;
 pub(crate) mod jobs;
 mod life;
+mod looks;
 mod member;
 pub mod meters;
 mod parties;
@@ -35,6 +36,7 @@ pub use crate::config::InitialOffset;
 use group::Group;
 use jobs::Answer;
 use life::{Health, Life};
+use looks::Looks;
 use meters::Meters;
 use store::Store;
 
@@ -46,9 +48,6 @@ const UNABLE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the end of a coordinator may take beyond the drain of its module.
 const GRACE: Duration = Duration::from_secs(5);
-
-/// How long the drain waits for the answer to the deletion of our `ids` znode, which goes before it.
-const DEREGISTER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Coordinates one module until `stop` or until the module ends. Ends at the latest `drain_timeout` and 5 s after.
 pub async fn run(module: Module, process: Process, link: Link, stop: CancellationToken) -> Ended {
@@ -72,7 +71,7 @@ pub async fn run(module: Module, process: Process, link: Link, stop: Cancellatio
             break ended;
         }
         let event = coordinator.next_event().await;
-        coordinator.handle(event).await;
+        coordinator.handle(event);
     };
     coordinator.meters.held.set(0.0);
     coordinator.meters.unowned.set(0.0);
@@ -117,14 +116,14 @@ enum Event {
     Report(Report),
     ModuleEnded,
     Able,
-    Group,
+    Look(looks::Event),
 }
 
 impl Coordinator {
     async fn next_event(&mut self) -> Event {
         let wake = self.wake();
-        let (jobs, group) = match &mut self.life {
-            Some(life) => (Some(&mut life.jobs), Some(&mut life.group)),
+        let (jobs, looks) = match &mut self.life {
+            Some(life) => (Some(&mut life.jobs), Some(&mut life.looks)),
             None => (None, None),
         };
         let module_lives = !matches!(self.ending, Some((Ended::ModuleEnded, _)));
@@ -145,23 +144,22 @@ impl Coordinator {
                 Err(_closed) => Event::ModuleEnded,
             },
             Some(answer) = async { jobs?.next().await } => Event::Answer(answer),
-            () = Group::changed(group) => Event::Group,
+            event = Looks::event(looks) => Event::Look(event),
             report = self.link.reports.recv(), if module_lives => report.map_or(Event::ModuleEnded, Event::Report),
             Ok(()) = self.link.able.changed() => Event::Able,
         }
     }
 
-    async fn handle(&mut self, event: Event) {
+    fn handle(&mut self, event: Event) {
         match event {
             Event::Sent => {}
             Event::Session => self.session_changed(),
-            Event::Stop => self.begin_stop().await,
-            Event::ModuleEnded => self.module_ended().await,
+            Event::Stop => self.begin_stop(),
+            Event::ModuleEnded => self.module_ended(),
             Event::Time => {
                 let present = self.wants_to_be_present();
                 if let Some(life) = &mut self.life {
-                    let steps = life.tick(present, &self.meters).await;
-                    self.perform(steps);
+                    life.tick(present);
                 }
             }
             Event::Answer(answer) => {
@@ -171,9 +169,15 @@ impl Coordinator {
                 }
             }
             Event::Report(report) => self.reported(report),
-            Event::Group => {
+            Event::Look(looks::Event::Changed) => {
                 if let Some(life) = &mut self.life {
-                    life.look_soon();
+                    life.looks.soon();
+                }
+            }
+            Event::Look(looks::Event::Seen { outcome, overtaken }) => {
+                if let Some(life) = &mut self.life {
+                    let steps = life.looked(outcome, overtaken, &self.meters);
+                    self.perform(steps);
                 }
             }
             Event::Able => {
@@ -191,7 +195,7 @@ impl Coordinator {
     /// Whether we are done.
     fn ended(&self) -> Option<Ended> {
         let (ended, by) = self.ending?;
-        let idle = self.life.as_ref().is_none_or(|life| life.claims.is_empty());
+        let idle = self.life.as_ref().is_none_or(Life::is_idle);
         let told = ended == Ended::ModuleEnded || self.outbox.is_empty();
         if idle && told {
             return Some(ended);
@@ -239,33 +243,24 @@ impl Coordinator {
     }
 
     /// First the `ids` znode, so that the others' quotas grow before our partitions are free; then the drain.
-    async fn begin_stop(&mut self) {
+    fn begin_stop(&mut self) {
         let deadline = Instant::now() + self.module.drain_timeout;
         self.ending = Some((Ended::Stopped, deadline + GRACE));
-        self.deregister().await;
         if let Some(life) = &mut self.life {
+            life.leave();
             let steps = life.claims.stop(deadline);
             self.perform(steps);
         }
     }
 
-    async fn module_ended(&mut self) {
+    fn module_ended(&mut self) {
         let now = Instant::now();
         self.ending = Some((Ended::ModuleEnded, now + GRACE));
         self.outbox.clear();
-        self.deregister().await;
         if let Some(life) = &mut self.life {
+            life.leave();
             let steps = life.claims.abandon(now);
             self.perform(steps);
-        }
-    }
-
-    async fn deregister(&mut self) {
-        if let Some(life) = &mut self.life {
-            // Sent even if the answer is not awaited, and before what follows.
-            let _elapsed = tokio::time::timeout(DEREGISTER_PATIENCE, life.group.deregister())
-                .await
-                .is_err();
         }
     }
 

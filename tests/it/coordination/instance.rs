@@ -32,6 +32,7 @@ pub(super) struct Start {
     pub(super) initial_offset: InitialOffset,
     /// `host:port` of ZooKeeper, if not the cluster's own.
     pub(super) zookeeper: Option<String>,
+    pub(super) session_timeout: Duration,
 }
 
 /// A running instance. Dropping it ends its tasks, and with them its session.
@@ -76,6 +77,7 @@ impl Start {
             topic: topic.to_owned(),
             initial_offset: InitialOffset::Earliest,
             zookeeper: None,
+            session_timeout: SESSION,
         }
     }
 
@@ -84,7 +86,7 @@ impl Start {
         let settings = Settings {
             hosts: vec![self.zookeeper.unwrap_or_else(|| cluster.zookeeper.clone())],
             chroot: cluster.chroot.clone(),
-            session_timeout: SESSION,
+            session_timeout: self.session_timeout,
         };
         let latch = readiness.latch("zookeeper");
         let keeper = Keeper::new(

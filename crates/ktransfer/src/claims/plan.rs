@@ -36,10 +36,14 @@ pub struct View {
     pub members: Vec<String>,
     /// The owner znodes, with the session that each belongs to.
     pub owners: BTreeMap<PartitionId, i64>,
+    /// Partitions whose claim or release was answered while the look was under way: what it found of them is older
+    /// than what is known, and decides nothing.
+    pub overtaken: BTreeSet<PartitionId>,
 }
 
 impl Claims {
-    /// Decides what follows from `view`, which was read after the last answer was passed in.
+    /// Decides what follows from `view`, which was read after the last answer was passed in, except for those of
+    /// partitions that it names as overtaken.
     pub fn seen(&mut self, view: &View, now: Instant) -> Vec<Step> {
         if self.members_since.is_none() || self.members != view.members {
             self.members.clone_from(&view.members);
@@ -73,6 +77,7 @@ impl Claims {
             .iter()
             .filter(|(_partition, phase)| !matches!(phase, Phase::Claiming | Phase::Releasing))
             .map(|(partition, _phase)| *partition)
+            .filter(|partition| !view.overtaken.contains(partition))
             .filter(|partition| view.owners.get(partition) != Some(&view.session))
             .collect();
         gone.into_iter()
@@ -90,6 +95,7 @@ impl Claims {
             .owners
             .iter()
             .filter(|(partition, session)| **session == view.session && !self.held.contains_key(partition))
+            .filter(|(partition, _session)| !view.overtaken.contains(partition))
             .map(|(partition, _session)| *partition)
             .collect();
         for partition in &strays {
@@ -105,7 +111,9 @@ impl Claims {
             .filter(|phase| !matches!(phase, Phase::Releasing))
             .count();
         let free = |partition: &&PartitionId| {
-            !view.owners.contains_key(partition) && !self.held.contains_key(partition)
+            !view.owners.contains_key(partition)
+                && !self.held.contains_key(partition)
+                && !view.overtaken.contains(partition)
         };
         let mut free: Vec<PartitionId> = view.partitions.iter().filter(free).copied().collect();
         quota::sort_by_preference(&self.me, &mut free);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use kcommon::kafka::{CommitOffset, PartitionId};
 use tokio::time::Instant;
 
-use super::{CLAIMS_IN_FLIGHT, Claimed, Claims, Step};
+use super::{CLAIMS_IN_FLIGHT, Claimed, Claims, Step, View};
 use crate::assignment::{Assignment, Epochs, Order};
 use crate::quota::quota;
 use model::{Answer, Model};
@@ -43,6 +43,8 @@ struct Member {
     committing: BTreeSet<Assignment>,
     requests: VecDeque<Step>,
     answers: VecDeque<Answer>,
+    /// The look under way, with what it has found.
+    look: Option<View>,
 }
 
 impl Member {
@@ -55,6 +57,7 @@ impl Member {
             committing: BTreeSet::new(),
             requests: VecDeque::new(),
             answers: VecDeque::new(),
+            look: None,
         }
     }
 
@@ -112,6 +115,11 @@ impl Member {
     }
 
     fn answer(&mut self, answer: Answer, now: Instant) {
+        if let (Some(look), Answer::Claimed(partition, _) | Answer::Released(partition)) =
+            (&mut self.look, &answer)
+        {
+            look.overtaken.insert(*partition);
+        }
         let steps = match answer {
             Answer::Claimed(partition, claimed) => self.claims.claimed(partition, claimed, now),
             Answer::Committed(assignment, committed) => self.claims.committed(assignment, committed, now),
@@ -179,12 +187,18 @@ impl World {
         self.check();
     }
 
-    /// A look at the group: every answer that was received is passed in first, as the shell does.
+    /// A look at the group begins, or ends: what is answered meanwhile overtakes it.
     fn pass(&mut self, at: usize) {
         let member = &mut self.members[at];
-        if self.model.sessions.contains_key(&member.session) {
-            let steps = member.claims.seen(&self.model.view(member.session), self.now);
-            member.take(steps);
+        if !self.model.sessions.contains_key(&member.session) {
+            return;
+        }
+        match member.look.take() {
+            None => member.look = Some(self.model.view(member.session)),
+            Some(view) => {
+                let steps = member.claims.seen(&view, self.now);
+                member.take(steps);
+            }
         }
     }
 

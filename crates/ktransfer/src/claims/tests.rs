@@ -1,5 +1,6 @@
 //! One rule a test; what happens in random orders is the simulation's.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kcommon::kafka::{CommitOffset, PartitionId};
@@ -31,6 +32,7 @@ fn view(partitions: i32, members: &[&str], owners: &[(i32, i64)]) -> View {
             .iter()
             .map(|(partition, owner)| (PartitionId(*partition), *owner))
             .collect(),
+        overtaken: BTreeSet::new(),
     }
 }
 
@@ -91,6 +93,24 @@ fn a_commit_expects_the_version_that_the_last_write_left() {
         [done(assignment, CommitOutcome::Committed(offset(9)))]
     );
     assert_eq!(scene.claims.commit(assignment, offset(12)), [commit(6, 12)]);
+}
+
+#[test]
+fn a_look_decides_nothing_about_a_partition_that_was_answered_about_meanwhile() {
+    let overtaken = |owners: &[(i32, i64)]| View {
+        overtaken: BTreeSet::from([P]),
+        ..view(1, &["a"], owners)
+    };
+    // Claimed while the look was under way, which still found no owner.
+    let (mut scene, _assignment) = Scene::running();
+    assert_eq!(scene.claims.seen(&overtaken(&[]), scene.now), []);
+    assert_eq!(scene.claims.len(), 1);
+    // Released meanwhile: our owner znode of before is no stray, and not to be deleted.
+    let mut scene = Scene::new();
+    assert_eq!(scene.claims.seen(&overtaken(&[(0, OURS)]), scene.now), []);
+    // Refused to us meanwhile: it is not free, as the look says.
+    assert_eq!(scene.claims.seen(&overtaken(&[]), scene.now), []);
+    assert!(scene.claims.is_empty());
 }
 
 #[test]

@@ -55,22 +55,19 @@ impl<Z: ZooKeeper, B: Brokers<Z>> Group<Z, B> {
         }
     }
 
-    /// Our claim or release of the partition was answered: what was read of it before is worth nothing.
+    /// What was read of the partition before is worth nothing.
     pub(crate) fn forget(&mut self, partition: PartitionId) {
         self.owners.remove(&partition);
     }
 
-    /// Waits until a watch of `group` fires; pends for ever while there is none.
+    /// Waits until a watch fires; pends for ever while there is none.
     ///
     /// # Cancel safety
     /// Safe: a watch that has not fired stays.
-    pub(crate) async fn changed(group: Option<&mut Self>) {
-        let Some(group) = group else {
-            return std::future::pending().await;
-        };
+    pub(crate) async fn changed(&mut self) {
         tokio::select! {
-            () = fired(&mut group.ids_changed) => group.ids_changed = None,
-            () = fired(&mut group.owners_changed) => group.owners_changed = None,
+            () = fired(&mut self.ids_changed) => self.ids_changed = None,
+            () = fired(&mut self.owners_changed) => self.owners_changed = None,
         }
     }
 
@@ -104,24 +101,9 @@ impl<Z: ZooKeeper, B: Brokers<Z>> Group<Z, B> {
         }))
     }
 
-    /// Deletes our `ids` znode, whatever the outcome: the next look, or the end of the session, repeats it.
-    pub(crate) async fn deregister(&mut self) {
-        match self
-            .store
-            .session
-            .delete(&layout::id(&self.store.module, &self.store.member))
-            .await
-        {
-            Ok(()) | Err(Error::NoNode | Error::Expired) => {}
-            Err(error) => {
-                tracing::warn!(module = self.store.module, %error, "ids znode could not be deleted");
-            }
-        }
-    }
-
     /// Deletes our `ids` znode and every owner znode of our session.
     pub(crate) async fn sweep(&mut self) {
-        self.deregister().await;
+        self.store.deregister().await;
         match self
             .look(Look {
                 present: false,
@@ -160,7 +142,7 @@ impl<Z: ZooKeeper, B: Brokers<Z>> Group<Z, B> {
                 Err(error) => return Err(error),
             }
         } else if !present && registered {
-            self.deregister().await;
+            self.store.deregister().await;
         }
         Ok(())
     }

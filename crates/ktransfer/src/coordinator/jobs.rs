@@ -22,6 +22,7 @@ pub(crate) enum Answer {
     Looked(PartitionId, u64, Option<Stored>),
     Topic(Result<Option<Vec<PartitionId>>, WatermarkError>),
     Prepared(Result<(), PrepareError>),
+    Deregistered,
 }
 
 /// What carries out `step`; an order is not for ZooKeeper and comes back.

@@ -11,8 +11,9 @@ use tokio::time::Instant;
 
 use super::chain;
 use super::first_start::{PrepareError, prepare};
-use super::group::{Group, Look, Seen};
+use super::group::Seen;
 use super::jobs::{self, Answer, Job};
+use super::looks::{FULL_EVERY, Looks, Outcome};
 use super::meters::Meters;
 use super::store::Store;
 use super::unowned::Unowned;
@@ -20,15 +21,6 @@ use crate::assignment::Order;
 use crate::claims::{Claimed, Claims, Step, View};
 use crate::config::InitialOffset;
 use crate::watermarks::WatermarkError;
-
-/// The least time between two looks at the group.
-const LOOK_SPACING: Duration = Duration::from_millis(100);
-
-/// Everything is read again so often, whatever the watches say.
-const FULL_LOOK_EVERY: Duration = Duration::from_secs(5);
-
-/// The wait after a look or a claim that failed.
-const RETRY: Duration = Duration::from_millis(500);
 
 /// How often the topic is asked for once the module runs, and while it cannot yet.
 const TOPIC_EVERY: Duration = Duration::from_secs(5);
@@ -58,7 +50,7 @@ enum Progress {
 
 pub(super) struct Life {
     pub(super) store: Store,
-    pub(super) group: Group,
+    pub(super) looks: Looks,
     pub(super) claims: Claims,
     pub(super) jobs: FuturesUnordered<Job>,
     initial: InitialOffset,
@@ -70,9 +62,8 @@ pub(super) struct Life {
     /// Since when the brokers have not answered.
     unanswered: Option<Instant>,
     unowned: Unowned,
-    last_look: Instant,
-    next_look: Instant,
-    next_full_look: Instant,
+    /// Whether the deletion of our `ids` znode is on its way.
+    leaving: bool,
     /// `None` while the brokers are being asked.
     next_topic: Option<Instant>,
 }
@@ -81,7 +72,7 @@ impl Life {
     pub(super) fn new(store: Store, claims: Claims, initial: InitialOffset) -> Self {
         let now = Instant::now();
         Self {
-            group: Group::new(store.clone()),
+            looks: Looks::new(store.clone()),
             store,
             claims,
             jobs: FuturesUnordered::new(),
@@ -91,9 +82,7 @@ impl Life {
             problem: None,
             unanswered: None,
             unowned: Unowned::default(),
-            last_look: now,
-            next_look: now,
-            next_full_look: now,
+            leaving: false,
             next_topic: Some(now),
         }
     }
@@ -118,9 +107,9 @@ impl Life {
         let now = Instant::now();
         match answer {
             Answer::Claimed(partition, claimed) => {
-                self.group.forget(partition);
+                self.looks.forget(partition);
                 if claimed == Claimed::NotOurs {
-                    self.next_look = self.next_look.min(now + RETRY);
+                    self.looks.retry(now);
                 }
                 self.claims.claimed(partition, claimed, now)
             }
@@ -129,9 +118,9 @@ impl Life {
                 self.claims.committed(assignment, committed, now)
             }
             Answer::Released(partition) => {
-                self.group.forget(partition);
+                self.looks.forget(partition);
                 self.claims.released(partition);
-                self.look_soon();
+                self.looks.soon();
                 Vec::new()
             }
             Answer::Looked(partition, look, found) => self.claims.looked(partition, look, found, now),
@@ -143,34 +132,55 @@ impl Life {
                 self.prepared(outcome);
                 Vec::new()
             }
+            Answer::Deregistered => {
+                self.leaving = false;
+                Vec::new()
+            }
         }
     }
 
-    /// Something may have changed: look again, but not more often than allowed.
-    pub(super) fn look_soon(&mut self) {
-        self.next_look = self.next_look.min(self.last_look + LOOK_SPACING);
+    /// Deletes our `ids` znode. The request is sent when this returns, and so before any that follows; its answer
+    /// comes like any other.
+    pub(super) fn leave(&mut self) {
+        // A look under way may be about to create it.
+        self.looks.cancel();
+        self.leaving = true;
+        let store = self.store.clone();
+        let mut leaving = async move {
+            store.deregister().await;
+            Answer::Deregistered
+        }
+        .boxed();
+        match (&mut leaving).now_or_never() {
+            Some(_answered) => self.leaving = false,
+            None => self.jobs.push(leaving),
+        }
+    }
+
+    /// Whether nothing is held and nothing that matters is on its way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.claims.is_empty() && !self.leaving
     }
 
     /// When [`Life::tick`] has something to do.
     pub(super) fn wake(&self) -> Instant {
-        let look = (self.progress == Progress::Ready).then(|| {
+        let due = self.looks.due().filter(|_due| self.progress == Progress::Ready);
+        let look = due.map(|due| {
             let release = self.claims.next_release(self.partitions.len());
-            let next = self.next_look.min(self.next_full_look);
             // A release that was due at the last look waits for its drain, not for another look.
-            release
-                .filter(|at| *at > self.last_look)
-                .map_or(next, |at| next.min(at))
+            let release = release.filter(|at| *at > self.looks.last());
+            release.map_or(due, |at| due.min(at))
         });
         let times = [look, self.next_topic];
         times
             .into_iter()
             .flatten()
             .min()
-            .unwrap_or_else(|| Instant::now() + FULL_LOOK_EVERY)
+            .unwrap_or_else(|| Instant::now() + FULL_EVERY)
     }
 
-    /// Does what is due: asks for the topic, looks at the group. `present` says whether we want to be a member.
-    pub(super) async fn tick(&mut self, present: bool, meters: &Meters) -> Vec<Step> {
+    /// Begins what is due: asks for the topic, looks at the group. `present` says whether we want to be a member.
+    pub(super) fn tick(&mut self, present: bool) {
         let now = Instant::now();
         if self.next_topic.is_some_and(|at| at <= now) {
             self.next_topic = None;
@@ -179,17 +189,21 @@ impl Life {
                 async move { Answer::Topic(store.watermarks.partitions(&store.session, &store.topic).await) };
             self.jobs.push(asking.boxed());
         }
-        if self.progress != Progress::Ready {
-            return Vec::new();
+        if self.progress == Progress::Ready {
+            self.looks.begin(present, now);
         }
-        let full = self.next_full_look <= now;
-        self.last_look = now;
-        self.next_look = now + FULL_LOOK_EVERY;
-        if full {
-            self.next_full_look = now + FULL_LOOK_EVERY;
-        }
-        match self.group.look(Look { present, full }).await {
-            Ok(Some(seen)) => self.seen(seen, meters),
+    }
+
+    /// Takes the outcome of a look in; what follows from it.
+    pub(super) fn looked(
+        &mut self,
+        outcome: Outcome,
+        overtaken: BTreeSet<PartitionId>,
+        meters: &Meters,
+    ) -> Vec<Step> {
+        let now = Instant::now();
+        match outcome {
+            Ok(Some(seen)) => self.seen(seen, overtaken, meters),
             Ok(None) => {
                 tracing::warn!(
                     module = self.store.module,
@@ -201,8 +215,7 @@ impl Life {
             }
             Err(error) => {
                 tracing::debug!(module = self.store.module, %error, "the group could not be read");
-                self.next_look = now + RETRY;
-                self.next_full_look = now + RETRY;
+                self.looks.failed(now);
                 Vec::new()
             }
         }
@@ -238,19 +251,20 @@ impl Life {
         ))
     }
 
-    fn seen(&mut self, seen: Seen, meters: &Meters) -> Vec<Step> {
+    fn seen(&mut self, seen: Seen, overtaken: BTreeSet<PartitionId>, meters: &Meters) -> Vec<Step> {
         let now = Instant::now();
         let view = View {
             session: self.store.session.id().0,
             partitions: self.partitions.clone(),
             members: seen.members,
             owners: seen.owners,
+            overtaken,
         };
         let steps = self.claims.seen(&view, now);
         let unowned = view
             .partitions
             .iter()
-            .filter(|partition| !view.owners.contains_key(partition));
+            .filter(|partition| !view.owners.contains_key(partition) && !view.overtaken.contains(partition));
         let overdue = self.unowned.note(&unowned.copied().collect::<Vec<_>>(), now);
         if let Some(first) = overdue.first() {
             tracing::error!(
@@ -280,7 +294,7 @@ impl Life {
                 if self.partitions.len() > known && self.progress == Progress::Ready {
                     tracing::info!(module = self.store.module, %topic, from = known, to = self.partitions.len(),
                         "the topic has grown");
-                    self.look_soon();
+                    self.looks.soon();
                 }
                 if self.progress == Progress::Waiting && !self.partitions.is_empty() {
                     self.prepare();
@@ -320,7 +334,7 @@ impl Life {
             Ok(()) => {
                 self.progress = Progress::Ready;
                 self.problem = None;
-                self.next_full_look = Instant::now();
+                self.looks.all_now(Instant::now());
             }
             Err(error) => {
                 self.progress = Progress::Waiting;

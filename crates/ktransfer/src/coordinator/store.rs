@@ -64,6 +64,16 @@ impl Store {
 }
 
 impl<Z: ZooKeeper, B: Brokers<Z>> Store<Z, B> {
+    /// Deletes our `ids` znode, whatever the outcome: the next look, or the end of the session, repeats it.
+    pub(crate) async fn deregister(&self) {
+        match self.session.delete(&layout::id(&self.module, &self.member)).await {
+            Ok(()) | Err(Error::NoNode | Error::Expired) => {}
+            Err(error) => {
+                tracing::warn!(module = self.module, %error, "ids znode could not be deleted");
+            }
+        }
+    }
+
     /// Claims a partition that nobody seemed to own.
     pub(crate) async fn claim(&self, partition: PartitionId) -> Claimed {
         for _ in 0..CLAIM_TRIES {

@@ -1,6 +1,6 @@
 //! What ZooKeeper would answer, and the rules that no write may break.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kcommon::kafka::{CommitOffset, PartitionId};
 
@@ -141,6 +141,7 @@ impl Model {
             partitions,
             members,
             owners: self.owners.clone(),
+            overtaken: BTreeSet::new(),
         }
     }
 }
