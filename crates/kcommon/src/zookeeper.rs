@@ -8,6 +8,7 @@
 mod brokers;
 mod error;
 pub mod layout;
+mod serving;
 mod session;
 
 pub use brokers::brokers;

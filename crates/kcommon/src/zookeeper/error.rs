@@ -20,7 +20,8 @@ pub enum Error {
     /// The znode to delete has children.
     #[error("the znode has children")]
     NotEmpty,
-    /// The session is over, and its ephemeral znodes with it: connect again.
+    /// The session is over, and its ephemeral znodes with it, or at least this client of it: what it has sent may
+    /// have been applied, and it sends nothing more.
     #[error("the ZooKeeper session has ended")]
     Expired,
     /// No answer: a write may or may not have been applied. Resolve it by `sync` and a read.

@@ -6,6 +6,7 @@
 //! | `/consumers/<module>/owners/<topic>/<p>` | ephemeral | the member's id |
 //! | `/consumers/<module>/offsets/<topic>/<p>` | persistent | the next offset to deliver, in decimal digits |
 //! | `/brokers/ids/<id>` | Kafka's own | JSON |
+//! | `/brokers/topics/<topic>/partitions/<p>/state` | Kafka's own | JSON |
 
 use crate::kafka::PartitionId;
 
@@ -63,6 +64,18 @@ pub const fn brokers_ids() -> &'static str {
     "/brokers/ids"
 }
 
+/// The parent of what Kafka says of each partition of a topic.
+#[must_use]
+pub fn topic_partitions(topic: &str) -> String {
+    format!("/brokers/topics/{topic}/partitions")
+}
+
+/// What Kafka says of a partition: its leader.
+#[must_use]
+pub fn partition_state(topic: &str, partition: PartitionId) -> String {
+    format!("/brokers/topics/{topic}/partitions/{partition}/state")
+}
+
 /// The partition that a child of an `owners` or `offsets` znode names; `None` for anything that is not
 /// the plain decimal number Kafka would write, such as `01` or `lock`.
 #[must_use]
@@ -87,6 +100,11 @@ mod tests {
         assert_eq!(offset("mail", "t", p), "/consumers/mail/offsets/t/7");
         assert_eq!(offset("mail", "t", p), format!("{}/7", offsets("mail", "t")));
         assert_eq!(brokers_ids(), "/brokers/ids");
+        assert_eq!(
+            partition_state("t", p),
+            format!("{}/7/state", topic_partitions("t"))
+        );
+        assert_eq!(topic_partitions("t"), "/brokers/topics/t/partitions");
     }
 
     #[test]

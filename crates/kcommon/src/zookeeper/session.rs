@@ -6,15 +6,18 @@
 //! A watch is a hint, never a record of what changed: read again, and read on a timer too.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::stream::{StreamExt, TryStreamExt};
 use zookeeper_client as zk;
 
 use super::error::{Error, MultiError, Unanswered};
+use super::serving::Serving;
 
-/// How many reads of [`Session::get_many`] are on the wire at a time.
-const PIPELINED_READS: usize = 128;
+/// How many znodes [`Session::get_many`] reads in one request, or in as many at a time.
+const READS_AT_ONCE: usize = 128;
 
 /// The least patience with an operation, whatever the session time-out.
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
@@ -35,6 +38,9 @@ pub struct Settings {
 pub struct Session {
     client: zk::Client,
     patience: Duration,
+    serving: Serving,
+    /// Set once the server has refused to read many in one request: it is older than 3.6.
+    reads_singly: Arc<AtomicBool>,
 }
 
 /// What a znode holds.
@@ -85,15 +91,23 @@ pub enum Write<'a> {
 
 /// A one-shot watch.
 #[derive(Debug)]
-pub struct Watch(zk::OneshotWatcher);
+pub struct Watch {
+    watcher: zk::OneshotWatcher,
+    serving: Serving,
+}
 
 impl Watch {
-    /// Waits until the znode may have changed or the session has ended. Read again in either case.
+    /// Waits until the znode may have changed, or the session or this client of it has ended. Read again in any case.
     ///
     /// # Cancel safety
     /// Dropping the future drops the watch.
     pub async fn changed(self) {
-        let _event = self.0.changed().await;
+        tokio::select! {
+            // The library panics when its task is gone.
+            biased;
+            () = self.serving.abandoned() => {}
+            _event = self.watcher.changed() => {}
+        }
     }
 }
 
@@ -114,32 +128,71 @@ impl Session {
     /// # Errors
     /// [`Error::Unreachable`], [`Error::NoChroot`], and what reading the chroot's znode can give.
     pub async fn connect(settings: &Settings) -> Result<Self, Error> {
+        let session = Self::open(settings, None).await?;
+        match session.exists("/").await? {
+            Some(_stat) => Ok(session),
+            None => Err(Error::NoChroot {
+                hosts: settings.hosts.join(","),
+                chroot: settings.chroot.clone(),
+            }),
+        }
+    }
+
+    /// Attaches anew to this same session, if the server still has it: its ephemeral znodes live on, whatever this
+    /// client believed of its end. This handle and its clones are at an end, whatever the outcome: each of their
+    /// operations is answered with [`Error::Expired`]. Call it again after a failure. Tries each host once.
+    ///
+    /// # Errors
+    /// [`Error::Expired`] if the server says that the session has ended; [`Error::Unreachable`] and
+    /// [`Error::Unknown`] leave it open.
+    pub async fn reattach(&self, settings: &Settings) -> Result<Self, Error> {
+        self.serving.abandon();
+        let session = Self::open(settings, Some(self.client.session().clone())).await?;
+        // The server may be another one, and behind what the former has told us.
+        match session.sync("/").await {
+            Ok(()) => Ok(session),
+            Err(error) => {
+                // A dropped client would close the session.
+                session.serving.abandon();
+                Err(error)
+            }
+        }
+    }
+
+    async fn open(settings: &Settings, former: Option<zk::SessionInfo>) -> Result<Self, Error> {
         let hosts = settings.hosts.join(",");
         let within = settings.session_timeout;
         let cluster = format!("{hosts}{}", settings.chroot);
         // The library's own tries come at growing intervals without limit; the caller's do not.
-        let connecting = zk::Client::connector()
+        let connector = zk::Client::connector()
             .with_session_timeout(within)
-            .with_fail_eagerly()
-            .connect(&cluster);
+            .with_fail_eagerly();
+        let connector = match former {
+            Some(former) => connector.with_session(former),
+            None => connector,
+        };
+        let serving = Serving::default();
         // The library gives up after the session time-out; the second bound is for what it does before that.
+        // On the heap: the library's future is large.
+        let connecting = serving.serve(Box::pin(connector.connect(&cluster)));
         let connected = tokio::time::timeout(within * 2, connecting)
             .await
             .unwrap_or(Err(zk::Error::Timeout));
-        let client = connected.map_err(|source| Error::Unreachable {
-            hosts: hosts.clone(),
-            within,
-            source,
+        let client = connected.map_err(|source| match source {
+            zk::Error::SessionExpired => Error::Expired,
+            source => Error::Unreachable {
+                hosts,
+                within,
+                source,
+            },
         })?;
         let patience = (client.session_timeout() / 2).max(LEAST_PATIENCE);
-        let session = Self { client, patience };
-        match session.exists("/").await? {
-            Some(_stat) => Ok(session),
-            None => Err(Error::NoChroot {
-                hosts,
-                chroot: settings.chroot.clone(),
-            }),
-        }
+        Ok(Self {
+            client,
+            patience,
+            serving,
+            reads_singly: Arc::default(),
+        })
     }
 
     /// Which session this is; ephemeral znodes carry it as `ephemeral_owner`.
@@ -167,7 +220,8 @@ impl Session {
         self.client.state().is_terminated()
     }
 
-    /// Waits until this client knows that its session has ended.
+    /// Waits until this client believes that its session has ended. It says so by its own clock too; only the server
+    /// knows, see [`Session::reattach`].
     ///
     /// # Cancel safety
     /// Safe.
@@ -198,19 +252,51 @@ impl Session {
         absent_is_none(read.map(|(data, stat)| Node { data, stat }))
     }
 
-    /// Reads many znodes, pipelined, in the order of `paths`; `None` for each that does not exist. Not a snapshot:
-    /// other sessions may write in between.
+    /// Reads many znodes, in the order of `paths`; `None` for each that does not exist. One request for every 128, as
+    /// long as the server can do that; not a snapshot of all in any case. For small znodes: an answer has no limit.
     ///
     /// # Errors
     /// The first that is not [`Error::NoNode`].
     pub async fn get_many(&self, paths: &[String]) -> Result<Vec<Option<Node>>, Error> {
         let mut nodes = Vec::with_capacity(paths.len());
-        for chunk in paths.chunks(PIPELINED_READS) {
-            let reads: Vec<_> = chunk.iter().map(|path| self.get(path)).collect();
-            let read = futures_util::stream::iter(reads).buffered(PIPELINED_READS);
-            nodes.extend(read.try_collect::<Vec<_>>().await?);
+        for chunk in paths.chunks(READS_AT_ONCE) {
+            nodes.extend(self.get_chunk(chunk).await?);
         }
         Ok(nodes)
+    }
+
+    async fn get_chunk(&self, paths: &[String]) -> Result<Vec<Option<Node>>, Error> {
+        if paths.len() > 1 && !self.reads_singly.load(Ordering::Relaxed) {
+            match self.multi_read(paths).await {
+                Err(Error::Refused(zk::Error::Unimplemented)) => {
+                    self.reads_singly.store(true, Ordering::Relaxed);
+                }
+                read => return read,
+            }
+        }
+        let reads: Vec<_> = paths.iter().map(|path| self.get(path)).collect();
+        let reads = futures_util::stream::iter(reads).buffered(READS_AT_ONCE);
+        reads.try_collect().await
+    }
+
+    async fn multi_read(&self, paths: &[String]) -> Result<Vec<Option<Node>>, Error> {
+        let mut reader = self.client.new_multi_reader();
+        for path in paths {
+            reader.add_get_data(path)?;
+        }
+        let results = self.bounded(reader.commit()).await?;
+        let node = |result| match result {
+            zk::MultiReadResult::Data { data, stat } => Ok(Node { data, stat }),
+            zk::MultiReadResult::Error { err } => Err(Error::from(err)),
+            // Only data was asked for.
+            other => Err(Error::Unknown(Unanswered::Lost(zk::Error::UnexpectedError(
+                format!("{other:?}"),
+            )))),
+        };
+        results
+            .into_iter()
+            .map(|result| absent_is_none(node(result)))
+            .collect()
     }
 
     /// The names of a znode's children, in no order; `None` if there is no such znode.
@@ -227,7 +313,11 @@ impl Session {
     /// Any but [`Error::NoNode`].
     pub async fn watch_children(&self, path: &str) -> Result<Option<(Vec<String>, Watch)>, Error> {
         let read = self.bounded(self.client.list_and_watch_children(path)).await;
-        absent_is_none(read.map(|(children, watcher)| (children, Watch(watcher))))
+        let watch = |watcher| Watch {
+            watcher,
+            serving: self.serving.clone(),
+        };
+        absent_is_none(read.map(|(children, watcher)| (children, watch(watcher))))
     }
 
     /// The stat of a znode without its content; `None` if there is none.
@@ -294,11 +384,9 @@ impl Session {
                 source: refused.into(),
             })?;
         }
-        let answer = tokio::time::timeout(self.patience, writer.commit()).await;
-        let results = answer.map_err(|_elapsed| MultiError {
-            at: None,
-            source: self.timed_out(),
-        })??;
+        let failed = |source| MultiError { at: None, source };
+        let answer = self.answer(writer.commit()).await.map_err(failed)?;
+        let results = answer?;
         let stat = |result| match result {
             zk::MultiWriteResult::Create { stat, .. } | zk::MultiWriteResult::SetData { stat } => Some(stat),
             _ => None,
@@ -314,14 +402,18 @@ impl Session {
         self.bounded(self.client.sync(path)).await
     }
 
-    fn timed_out(&self) -> Error {
-        Error::Unknown(Unanswered::TimedOut(self.patience))
+    async fn bounded<T>(&self, operation: impl Future<Output = Result<T, zk::Error>>) -> Result<T, Error> {
+        self.answer(operation).await?.map_err(Error::from)
     }
 
-    async fn bounded<T>(&self, operation: impl Future<Output = Result<T, zk::Error>>) -> Result<T, Error> {
-        match tokio::time::timeout(self.patience, operation).await {
-            Ok(answer) => answer.map_err(Error::from),
-            Err(_elapsed) => Err(self.timed_out()),
+    /// The answer to an operation, if it comes while this handle is good and patience lasts.
+    async fn answer<T>(&self, operation: impl Future<Output = T>) -> Result<T, Error> {
+        tokio::select! {
+            // Without its task the library answers by itself, with no better reason than that it does not know.
+            biased;
+            () = self.serving.abandoned() => Err(Error::Expired),
+            answer = operation => Ok(answer),
+            () = tokio::time::sleep(self.patience) => Err(Error::Unknown(Unanswered::TimedOut(self.patience))),
         }
     }
 }
