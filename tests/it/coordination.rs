@@ -7,7 +7,7 @@ mod scene;
 
 use std::time::Duration;
 
-use kcommon::zookeeper::{Error, Session, Settings};
+use kcommon::zookeeper::{Error, Lifetime, Session, Settings};
 use ktests::{Proxy, cluster, eventually, own_cluster, unique};
 use ktransfer::assignment::CommitOutcome;
 use ktransfer::coordinator::{Ended, InitialOffset};
@@ -445,7 +445,7 @@ async fn a_module_that_cannot_run_leaves_its_share_to_the_others() {
 }
 
 #[tokio::test]
-async fn after_an_outage_longer_than_the_session_everything_is_claimed_again() {
+async fn after_an_outage_longer_than_the_session_the_claims_go_on() {
     let mut own = own_cluster().await;
     let (cluster, name) = (own.cluster.clone(), unique("outage"));
     cluster.create_topic(&name, 2).await.unwrap();
@@ -454,11 +454,45 @@ async fn after_an_outage_longer_than_the_session_everything_is_claimed_again() {
     one.commit(0, 5).await;
     own.stop_zookeeper().await.unwrap();
     eventually("the lease ends", SOON, async || !one.may_push()).await;
-    eventually("the session ends", SOON, async || one.runs().is_empty()).await;
+    eventually("the session is given up", SOON, async || {
+        one.reasons().contains("gives no answer")
+    })
+    .await;
+    // Longer than the library's own client would have believed in the session.
+    tokio::time::sleep(2 * SESSION).await;
+    assert!(!one.may_push());
     own.start_zookeeper().await.unwrap();
-    one.runs_at(0, 5).await;
-    one.runs_at(1, 0).await;
-    assert!(one.may_push());
+    eventually("pushing goes on", SOON, async || one.may_push()).await;
+    assert_eq!(one.runs().into_iter().collect::<Vec<_>>(), [(0, 5), (1, 0)]);
+    assert_eq!((one.lost(), one.revoked()), (vec![], vec![]));
+    eventually("commits are stored again", SOON, async || {
+        matches!(one.commit(0, 6).await, CommitOutcome::Committed(_))
+    })
+    .await;
+    one.is_ready().await;
+}
+
+#[tokio::test]
+async fn a_session_is_attached_to_anew_as_long_as_the_server_has_it() {
+    let cluster = cluster();
+    let settings = Settings {
+        hosts: vec![cluster.zookeeper.clone()],
+        chroot: cluster.chroot.clone(),
+        session_timeout: SESSION,
+    };
+    let path = format!("/consumers/{}", unique("reattach"));
+    let first = Session::connect(&settings).await.unwrap();
+    first.create(&path, b"", Lifetime::Ephemeral).await.unwrap();
+    let second = first.reattach(&settings).await.unwrap();
+    assert_eq!(second.id(), first.id());
+    assert!(matches!(first.exists(&path).await, Err(Error::Expired)));
+    drop(first);
+    let stat = second.exists(&path).await.unwrap().unwrap();
+    assert_eq!(stat.ephemeral_owner, second.id().0);
+    // Once it is closed the server refuses it.
+    let third = second.reattach(&settings).await.unwrap();
+    third.close().await;
+    assert!(matches!(second.reattach(&settings).await, Err(Error::Expired)));
 }
 
 #[tokio::test]

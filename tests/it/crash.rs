@@ -153,6 +153,34 @@ async fn pushing_goes_on_after_zookeeper_was_away_for_longer_than_the_session() 
     zookeeper_is_away(&mut own, &world, Duration::from_secs(12)).await;
 }
 
+/// A server that comes back restores its sessions with their whole time-out before them: whoever made a new session
+/// would be kept out for so long by its own former claims.
+#[tokio::test]
+async fn claims_outlive_zookeeper_being_away_for_longer_than_the_session() {
+    let (mut own, world) = own_world("zk-kept").await;
+    let _instances = (world.instance().await, world.instance().await);
+    world.wait_owned(4, 2).await;
+    let mut produced = world.produce(0..1_000, 100).await;
+    world.wait_committed(1_000).await;
+    let before = world.owner_sessions().await;
+    own.stop_zookeeper().await.unwrap();
+    // Three times the session, and by far the client's own patience with it.
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    produced.extend(world.produce(1_000..2_000, 100).await);
+    assert_eq!(
+        world.backend.delivered(),
+        1_000,
+        "nothing is pushed without a lease"
+    );
+    own.start_zookeeper().await.unwrap();
+    let back = Instant::now();
+    world.wait_delivered(1_001).await;
+    println!("first push {:?} after ZooKeeper answered again", back.elapsed());
+    world.wait_committed(2_000).await;
+    assert_eq!(world.owner_sessions().await, before, "the claims are the same");
+    world.check(&produced).assert_exactly_once();
+}
+
 async fn zookeeper_is_away(own: &mut OwnCluster, world: &World, time: Duration) {
     // The load lasts for longer than the fault.
     let load = world.trickle(40_000);

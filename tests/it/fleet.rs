@@ -1,5 +1,6 @@
 //! What the scenarios of ktransfer share: a topic, a module, a backend, and instances that push from one to the other.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ktests::audit::PUSHER;
@@ -165,6 +166,28 @@ impl World {
         ids.sort();
         ids.dedup();
         (owners.len(), ids.len())
+    }
+
+    /// The session behind each owned partition.
+    pub(crate) async fn owner_sessions(&self) -> BTreeMap<i32, i64> {
+        let mut sessions = BTreeMap::new();
+        for partition in self
+            .znodes
+            .owners(&self.module, &self.topic)
+            .await
+            .unwrap()
+            .into_keys()
+        {
+            let path = format!("/consumers/{}/owners/{}/{partition}", self.module, self.topic);
+            sessions.extend(
+                self.znodes
+                    .session_of(&path)
+                    .await
+                    .unwrap()
+                    .map(|session| (partition, session)),
+            );
+        }
+        sessions
     }
 
     pub(crate) async fn wait_owned(&self, partitions: usize, owners: usize) {

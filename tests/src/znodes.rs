@@ -70,6 +70,15 @@ impl Znodes {
         Ok(since.map(|since| UNIX_EPOCH + since))
     }
 
+    /// The session that a znode belongs to; none when it does not exist, 0 when it belongs to none.
+    ///
+    /// # Errors
+    /// ZooKeeper is away.
+    pub async fn session_of(&self, path: &str) -> Result<Option<i64>> {
+        let stat = self.client().await?.check_stat(path).await?;
+        Ok(stat.map(|stat| stat.ephemeral_owner))
+    }
+
     /// Writes a znode, with its parents if needed, as an operator does: whatever its version.
     ///
     /// # Errors

@@ -9,6 +9,9 @@
 //! draining, releasing. It counts against the quota until its release begins. Nothing here is given up before
 //! the module has said that no request of the epoch is on the wire, except when the claim is lost anyway.
 
+mod classic;
+mod confirm;
+mod foreign;
 mod phase;
 mod plan;
 #[cfg(test)]
@@ -24,10 +27,12 @@ use kcommon::kafka::{CommitOffset, OffsetTextError, PartitionId};
 use tokio::time::Instant;
 
 use crate::assignment::{Assignment, CommitOutcome, Epochs, Order};
+use classic::Plan;
 use phase::{Ending, Life, Phase};
 
+pub use classic::{Classic, NOBODY_PLANS};
 pub use plan::{CHECK_EVERY, CLAIMS_IN_FLIGHT, RELEASE_DELAY, View};
-pub use step::{Claimed, Committed, Step, Stored, Written};
+pub use step::{Claimed, Committed, Confirmed, Step, Stored, Written};
 
 /// The claims of one module in one session.
 #[derive(Debug)]
@@ -38,6 +43,8 @@ pub struct Claims {
     held: BTreeMap<PartitionId, Phase>,
     members: Vec<String>,
     members_since: Option<Instant>,
+    /// The plan to follow while a classic member is in the group; `None` while all share by quota.
+    plan: Option<Plan>,
     /// Claims that wait for others to be answered; decided anew on every pass.
     wanted: VecDeque<PartitionId>,
     looks: u64,
@@ -55,6 +62,7 @@ impl Claims {
             held: BTreeMap::new(),
             members: Vec::new(),
             members_since: None,
+            plan: None,
             wanted: VecDeque::new(),
             looks: 0,
             stopping: false,
@@ -71,6 +79,12 @@ impl Claims {
     #[must_use]
     pub fn len(&self) -> usize {
         self.held.len()
+    }
+
+    /// Whether a classic member is in the group.
+    #[must_use]
+    pub fn is_classic(&self) -> bool {
+        self.plan.is_some()
     }
 
     /// The partitions whose offset znode is unreadable, with what it holds.
@@ -107,7 +121,7 @@ impl Claims {
             }
             _ => return vec![done(assignment, CommitOutcome::Refused)],
         };
-        if life.committing.is_some() || life.drained.is_some() {
+        if life.committing.is_some() || life.drained.is_some() || life.confirming {
             return vec![done(assignment, CommitOutcome::Again)];
         }
         life.committing = Some(position);
@@ -129,27 +143,35 @@ impl Claims {
         let Some(position) = life.committing.take() else {
             return Vec::new();
         };
-        let mut steps = match committed {
+        let asked = !std::mem::take(&mut life.restoring);
+        let done = |outcome| asked.then(|| done(assignment, outcome));
+        let mut steps: Vec<Step> = match committed {
             Ok(Written::Stored(version)) => {
                 life.stored = Stored {
                     bytes: position.to_znode(),
                     version,
                 };
                 life.checked = now;
-                vec![done(assignment, CommitOutcome::Committed(position))]
+                life.unsure = None;
+                done(CommitOutcome::Committed(position)).into_iter().collect()
             }
-            Ok(Written::NotStored) => vec![done(assignment, CommitOutcome::Again)],
+            Ok(Written::NotStored) => {
+                life.unsure = Some(position);
+                done(CommitOutcome::Again).into_iter().collect()
+            }
             Ok(Written::Fenced) => {
                 self.held.remove(&partition);
-                return vec![
-                    done(assignment, CommitOutcome::Refused),
-                    Step::Tell(Order::Lost { assignment }),
-                ];
+                let lost = Step::Tell(Order::Lost { assignment });
+                return done(CommitOutcome::Refused).into_iter().chain([lost]).collect();
             }
             Err(stored) => {
-                let mut steps = vec![done(assignment, CommitOutcome::Refused)];
-                steps.extend(self.moved(partition, stored, now));
-                steps
+                let outcome = if self.plan.is_some() {
+                    CommitOutcome::Again
+                } else {
+                    CommitOutcome::Refused
+                };
+                let moved = self.moved(partition, stored, now);
+                done(outcome).into_iter().chain(moved).collect()
             }
         };
         steps.extend(self.finish(partition, now));
@@ -276,6 +298,9 @@ impl Claims {
             epoch,
             stored,
             committing: None,
+            restoring: false,
+            unsure: None,
+            confirming: false,
             look: None,
             checked: now,
             drained: None,
@@ -289,7 +314,12 @@ impl Claims {
 
     fn release(&mut self, partition: PartitionId, stored: Stored) -> Vec<Step> {
         self.held.insert(partition, Phase::Releasing);
-        vec![Step::Release { partition, stored }]
+        let insist = self.plan.is_some();
+        vec![Step::Release {
+            partition,
+            stored,
+            insist,
+        }]
     }
 
     /// Begins the end of a claim; a claim on its way ends when it is answered.
@@ -309,40 +339,6 @@ impl Claims {
                 Vec::new()
             }
             Some(Phase::Stopped { stored, .. }) => self.release(partition, stored),
-            Some(other) => {
-                self.held.insert(partition, other);
-                Vec::new()
-            }
-            None => Vec::new(),
-        }
-    }
-
-    /// Somebody else wrote the offset while we own the partition: their value holds.
-    fn moved(&mut self, partition: PartitionId, found: Stored, now: Instant) -> Vec<Step> {
-        match self.held.remove(&partition) {
-            Some(Phase::Running(mut life)) => {
-                life.stored = found;
-                let assignment = Assignment {
-                    partition,
-                    epoch: life.epoch,
-                };
-                self.held
-                    .insert(partition, Phase::Draining(life, Ending::Reassign));
-                vec![Step::Tell(Order::Revoke {
-                    assignment,
-                    deadline: now + self.drain_timeout,
-                })]
-            }
-            Some(Phase::Draining(mut life, ending)) => {
-                life.stored = found;
-                let ending = if ending == Ending::Release {
-                    Ending::GiveUp
-                } else {
-                    ending
-                };
-                self.held.insert(partition, Phase::Draining(life, ending));
-                Vec::new()
-            }
             Some(other) => {
                 self.held.insert(partition, other);
                 Vec::new()

@@ -5,7 +5,8 @@
 //! it by [`Report`]s, over bounded channels; it waits for nothing that the module might never do without a limit.
 //!
 //! A session that ends takes all claims with it: the module is told [`Order::Lost`] for each, and with the next
-//! session everything begins anew. When the module itself ends, without draining, the coordinator gives up its
+//! session everything begins anew. A session that goes on through another client takes nothing with it: each claim is
+//! read again, and goes on when it is confirmed. When the module itself ends, without draining, the coordinator gives up its
 //! claims and its `ids` znode before it ends too, so that the supervisor can start both again.
 //!
 //! (A fleet with originals of the classic plan, stored acknowledgements and a topic that was created anew are
@@ -220,9 +221,11 @@ impl Coordinator {
 
     fn session_changed(&mut self) {
         let session = self.process.sessions.current();
-        if let (Some(life), Some(session)) = (&self.life, &session)
+        if let (Some(life), Some(session)) = (&mut self.life, &session)
             && life.store.session.id() == session.id()
         {
+            let steps = life.reattached(session.clone());
+            self.perform(steps);
             return;
         }
         if let Some(mut life) = self.life.take() {
@@ -239,7 +242,8 @@ impl Coordinator {
             self.process.epochs.clone(),
             self.module.drain_timeout,
         );
-        self.life = Some(Life::new(store, claims, self.module.initial_offset));
+        let sessions = self.process.sessions.clone();
+        self.life = Some(Life::new(store, claims, sessions, self.module.initial_offset));
     }
 
     /// First the `ids` znode, so that the others' quotas grow before our partitions are free; then the drain.

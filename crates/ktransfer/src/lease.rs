@@ -9,10 +9,12 @@
 //! arithmetic, without a clock; [`Lease`] is the handle, made once per process and read on every push.
 //!
 //! A session that is lost voids all epochs handed out before ([`Lease::void`]): the next session extends the same
-//! lease, but nothing that was claimed under the former one may be pushed again.
+//! lease, but nothing that was claimed under the former one may be pushed again. A session that was given up by this
+//! client and found alive at the server holds them up ([`Lease::hold`]), until each is confirmed to be ours still.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::assignment::Epoch;
@@ -27,7 +29,8 @@ pub struct Terms {
     timeout: Duration,
 }
 
-/// The lease of this process. Clones share it; reading it costs one clock call and no lock.
+/// The lease of this process. Clones share it; reading it costs one clock call, and a lock nobody waits for once
+/// epochs have been held up.
 #[derive(Clone, Debug, Default)]
 pub struct Lease(Arc<State>);
 
@@ -40,6 +43,10 @@ struct State {
     cut: AtomicU64,
     /// Epochs below it are void.
     floor: AtomicU64,
+    /// Epochs below it need a confirmation.
+    held: AtomicU64,
+    /// Those of them that have it.
+    confirmed: RwLock<BTreeSet<Epoch>>,
 }
 
 /// The longest sleep between two looks at the clock: Tokio's timers do not count a suspension.
@@ -111,7 +118,7 @@ impl Lease {
     #[must_use]
     pub fn may_push(&self, epoch: Epoch) -> bool {
         let deadline = self.0.deadline.load(Ordering::Acquire);
-        BootTime::now().nanos() < deadline && !self.is_void(epoch)
+        BootTime::now().nanos() < deadline && !self.is_void(epoch) && !self.is_held(epoch)
     }
 
     /// Whether requests of this epoch that are still on the wire must be cut now.
@@ -152,8 +159,32 @@ impl Lease {
             .fetch_max(epoch.get().saturating_add(1), Ordering::AcqRel);
     }
 
+    /// The session goes on after this client had given it up: no push of `epoch` and of those before it starts until
+    /// it is confirmed. Call it before the lease is extended.
+    pub fn hold(&self, epoch: Epoch) {
+        let mut confirmed = self.0.confirmed.write().unwrap_or_else(PoisonError::into_inner);
+        confirmed.clear();
+        self.0
+            .held
+            .fetch_max(epoch.get().saturating_add(1), Ordering::AcqRel);
+    }
+
+    /// The partition of this epoch was read again and is ours still. A void epoch stays void.
+    pub fn confirm(&self, epoch: Epoch) {
+        let mut confirmed = self.0.confirmed.write().unwrap_or_else(PoisonError::into_inner);
+        confirmed.insert(epoch);
+    }
+
     fn is_void(&self, epoch: Epoch) -> bool {
         epoch.get() < self.0.floor.load(Ordering::Acquire)
+    }
+
+    fn is_held(&self, epoch: Epoch) -> bool {
+        if epoch.get() >= self.0.held.load(Ordering::Acquire) {
+            return false;
+        }
+        let confirmed = self.0.confirmed.read().unwrap_or_else(PoisonError::into_inner);
+        !confirmed.contains(&epoch)
     }
 }
 
@@ -229,6 +260,24 @@ mod tests {
         let new = epochs.next();
         assert!(!lease.may_push(old) && lease.must_cut(old));
         assert!(lease.may_push(new) && !lease.must_cut(new));
+    }
+
+    #[test]
+    fn a_session_that_goes_on_holds_its_epochs_up_until_each_is_confirmed() {
+        let epochs = Epochs::default();
+        let (lease, one, two) = (Lease::new(), epochs.next(), epochs.next());
+        lease.extend(BootTime::now(), LONG);
+        lease.hold(epochs.next());
+        assert!(!lease.may_push(one) && !lease.may_push(two));
+        assert!(!lease.must_cut(one), "what is on the wire was begun as its owner");
+        assert!(lease.may_push(epochs.next()), "claimed since");
+        lease.confirm(one);
+        assert!(lease.may_push(one) && !lease.may_push(two));
+        lease.hold(epochs.next());
+        assert!(!lease.may_push(one), "each time anew");
+        lease.void(epochs.next());
+        lease.confirm(one);
+        assert!(!lease.may_push(one), "void is for ever");
     }
 
     #[tokio::test]

@@ -5,8 +5,11 @@
 //! see that it ended by getting another or none. Every epoch of an ended session is void before the next session
 //! can extend the lease.
 //!
-//! An expiry is believed as soon as this client reports it. (To attach again to a session that a restarted server
-//! may have kept would belong between [`keep`] and the void.)
+//! Only the server knows that a session has ended. One that was restarted restores its sessions with their whole
+//! time-out before them, so a client that believes its own clock and makes a new session is kept out by its own former
+//! owner znodes. So a session that gives no answer is attached to anew, by its id, until the server takes it or
+//! refuses it. Taken: the same session goes on through another client, the lease holds every epoch up, and each
+//! coordinator confirms what it reads to be still its own. Refused: it has ended.
 
 use std::time::Duration;
 
@@ -17,7 +20,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use crate::assignment::Epochs;
+use crate::assignment::{Epoch, Epochs};
 use crate::lease::{BootTime, Lease, Terms};
 
 /// The wait after the first failure to connect; it doubles up to the configured one.
@@ -28,7 +31,10 @@ const HEARTBEATS_IN_FLIGHT: usize = 8;
 
 /// Where a coordinator gets its session from.
 #[derive(Clone, Debug)]
-pub struct Sessions(watch::Receiver<Option<Session>>);
+pub struct Sessions {
+    current: watch::Receiver<Option<Session>>,
+    lease: Lease,
+}
 
 /// Makes and keeps the session.
 #[derive(Debug)]
@@ -45,18 +51,23 @@ impl Sessions {
     /// The session of this moment, if there is one.
     #[must_use]
     pub fn current(&mut self) -> Option<Session> {
-        self.0.borrow_and_update().clone()
+        self.current.borrow_and_update().clone()
     }
 
-    /// Waits until another session, or none, has taken the place of the one last read by [`Sessions::current`].
-    /// Pends for ever once the keeper has ended.
+    /// Waits until another session, another client of the same session, or none, has taken the place of the one last
+    /// read by [`Sessions::current`]. Pends for ever once the keeper has ended.
     ///
     /// # Cancel safety
     /// Safe.
     pub async fn changed(&mut self) {
-        if self.0.changed().await.is_err() {
+        if self.current.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// A partition that was claimed before the session was attached to anew has been read again and is ours still.
+    pub fn confirm(&self, epoch: Epoch) {
+        self.lease.confirm(epoch);
     }
 }
 
@@ -84,28 +95,63 @@ impl Keeper {
     /// A source of the sessions that [`Keeper::run`] will make.
     #[must_use]
     pub fn sessions(&self) -> Sessions {
-        Sessions(self.current.subscribe())
+        Sessions {
+            current: self.current.subscribe(),
+            lease: self.lease.clone(),
+        }
     }
 
     /// Runs until `stop`, then closes the session. Stop the coordinators first: they need it to release.
     pub async fn run(self, stop: CancellationToken) {
-        while let Some(session) = stop.run_until_cancelled(self.connect()).await {
+        while let Some(mut session) = stop.run_until_cancelled(self.connect()).await {
             tracing::info!(session = %session.id(), timeout = ?session.timeout(), "ZooKeeper session made");
-            self.latch.ready();
-            self.current.send_replace(Some(session.clone()));
-            let ended = stop
-                .run_until_cancelled(keep(&session, &self.lease))
-                .await
-                .is_some();
+            let kept = loop {
+                self.latch.ready();
+                self.current.send_replace(Some(session.clone()));
+                if stop
+                    .run_until_cancelled(keep(&session, &self.lease))
+                    .await
+                    .is_none()
+                {
+                    break Some(session);
+                }
+                match stop.run_until_cancelled(self.attach(&session)).await {
+                    Some(Some(attached)) => session = attached,
+                    Some(None) => break None,
+                    None => break Some(session),
+                }
+            };
             self.lease.void(self.epochs.next());
             self.current.send_replace(None);
-            if !ended {
+            if let Some(session) = kept {
                 session.close().await;
                 return;
             }
             self.latch
                 .not_ready("the ZooKeeper session has ended; making another");
-            tracing::warn!(session = %session.id(), "ZooKeeper session ended; all claims are lost");
+            tracing::warn!("ZooKeeper session ended; all claims are lost");
+        }
+    }
+
+    /// Attaches anew to a session that gives no answer; `None` if the server says that it has ended.
+    async fn attach(&self, session: &Session) -> Option<Session> {
+        tracing::warn!(session = %session.id(), "ZooKeeper does not answer; attaching to the session anew");
+        let mut retry = FIRST_RETRY.min(self.longest_retry);
+        loop {
+            match session.reattach(&self.settings).await {
+                Ok(attached) => {
+                    // Before the lease can be extended.
+                    self.lease.hold(self.epochs.next());
+                    tracing::info!(session = %attached.id(), "ZooKeeper has kept the session; it goes on");
+                    return Some(attached);
+                }
+                Err(Error::Expired) => return None,
+                Err(error) => self
+                    .latch
+                    .not_ready(format!("the ZooKeeper session gives no answer: {error}")),
+            }
+            tokio::time::sleep(retry).await;
+            retry = (retry * 2).min(self.longest_retry);
         }
     }
 
@@ -134,14 +180,16 @@ impl Keeper {
     }
 }
 
-/// Sends heartbeats and extends the lease by those that are answered, until the session has ended.
+/// Sends heartbeats and extends the lease by those that are answered, until the session may have ended: this client
+/// says so, or nothing was answered for half the time-out. (The client would go on for longer, and look for the server at
+/// intervals that double without limit.)
 async fn keep(session: &Session, lease: &Lease) {
     let terms = Terms::new(session.timeout());
     let mut ticks = tokio::time::interval(terms.heartbeat());
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut beats = FuturesUnordered::new();
-    // A session task that died answers nothing and reports nothing: the library's own expiry comes earlier.
-    let mut silent_until = Instant::now() + session.timeout() * 2;
+    let patience = session.timeout() / 2;
+    let mut silent_until = Instant::now() + patience;
     loop {
         tokio::select! {
             // Answers first: they extend the lease.
@@ -149,7 +197,7 @@ async fn keep(session: &Session, lease: &Lease) {
             Some((sent, answer)) = beats.next(), if !beats.is_empty() => match answer {
                 Ok(_chroot) => {
                     lease.extend(sent, terms);
-                    silent_until = Instant::now() + session.timeout() * 2;
+                    silent_until = Instant::now() + patience;
                 }
                 Err(Error::Expired) => return,
                 Err(error) => tracing::debug!(%error, "heartbeat not answered"),

@@ -27,6 +27,12 @@ pub(super) struct Life {
     pub(super) stored: Stored,
     /// The position of the commit on its way.
     pub(super) committing: Option<CommitOffset>,
+    /// Whether that commit is our own, over what somebody else wrote, and not the module's.
+    pub(super) restoring: bool,
+    /// The position of a commit whose answer did not come; it may have been stored.
+    pub(super) unsure: Option<CommitOffset>,
+    /// Whether the session goes on through another client, and it is being read whether this is still ours.
+    pub(super) confirming: bool,
     /// The look on its way; a commit that is sent meanwhile makes its answer worthless.
     pub(super) look: Option<u64>,
     /// When the znode was last seen to be as we left it.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use kcommon::kafka::PartitionId;
 use tokio::time::Instant;
 
+use super::classic::{Classic, Plan};
 use super::phase::{Ending, Phase};
 use super::{Claims, Step, lost};
 use crate::quota;
@@ -34,6 +35,8 @@ pub struct View {
     pub partitions: BTreeSet<PartitionId>,
     /// The ids of the members that subscribe to the topic, sorted.
     pub members: Vec<String>,
+    /// What the classic plan is made from, while a classic member is in the group.
+    pub classic: Option<Classic>,
     /// The owner znodes, with the session that each belongs to.
     pub owners: BTreeMap<PartitionId, i64>,
     /// Partitions whose claim or release was answered while the look was under way: what it found of them is older
@@ -45,16 +48,24 @@ impl Claims {
     /// Decides what follows from `view`, which was read after the last answer was passed in, except for those of
     /// partitions that it names as overtaken.
     pub fn seen(&mut self, view: &View, now: Instant) -> Vec<Step> {
-        if self.members_since.is_none() || self.members != view.members {
+        let same_plan = match (&self.plan, &view.classic) {
+            (Some(plan), Some(classic)) => plan.is_from(classic),
+            (None, None) => true,
+            _ => false,
+        };
+        if self.members_since.is_none() || self.members != view.members || !same_plan {
             self.members.clone_from(&view.members);
             self.members_since = Some(now);
+        }
+        if !same_plan {
+            self.plan = view.classic.clone().map(|classic| Plan::new(classic, &self.me));
         }
         self.wanted.clear();
         let mut steps = self.drop_lost(view);
         steps.extend(self.sweep(view));
         if !self.stopping {
             let quota = quota::quota(view.partitions.len(), &view.members, &self.me);
-            steps.extend(self.claim(view, quota));
+            steps.extend(self.claim(view, quota, now));
             steps.extend(self.give_up(quota, now));
             steps.extend(self.check(now));
         }
@@ -64,7 +75,13 @@ impl Claims {
     /// When [`Claims::seen`] should be called again although nothing happens: for a release that waits.
     #[must_use]
     pub fn next_release(&self, partitions: usize) -> Option<Instant> {
-        let over = self.keeping() > quota::quota(partitions, &self.members, &self.me);
+        let over = match &self.plan {
+            Some(plan) => self
+                .held
+                .iter()
+                .any(|(partition, phase)| can_end(phase) && !plan.keeps(*partition)),
+            None => self.keeping() > quota::quota(partitions, &self.members, &self.me),
+        };
         self.members_since
             .filter(|_since| over && !self.stopping)
             .map(|since| since + RELEASE_DELAY)
@@ -104,7 +121,7 @@ impl Claims {
         strays.into_iter().map(Step::Sweep).collect()
     }
 
-    fn claim(&mut self, view: &View, quota: usize) -> Vec<Step> {
+    fn claim(&mut self, view: &View, quota: usize, now: Instant) -> Vec<Step> {
         let held = self
             .held
             .values()
@@ -116,8 +133,13 @@ impl Claims {
                 && !view.overtaken.contains(partition)
         };
         let mut free: Vec<PartitionId> = view.partitions.iter().filter(free).copied().collect();
+        if let Some(plan) = &mut self.plan {
+            free = plan.wants(&free, now);
+        }
         quota::sort_by_preference(&self.me, &mut free);
-        free.truncate(quota.saturating_sub(held));
+        if self.plan.is_none() {
+            free.truncate(quota.saturating_sub(held));
+        }
         self.wanted = free.into();
         self.claim_wanted()
     }
@@ -154,22 +176,29 @@ impl Claims {
         let settled = self
             .members_since
             .is_some_and(|since| now >= since + RELEASE_DELAY);
-        let too_many = self.keeping().saturating_sub(quota);
-        if !settled || too_many == 0 {
+        if !settled {
             return Vec::new();
         }
-        let can_end = |phase: &Phase| matches!(phase, Phase::Running(_) | Phase::Stopped { .. });
-        let mut kept: Vec<PartitionId> = self
+        let mut held: Vec<PartitionId> = self
             .held
             .iter()
             .filter(|(_, phase)| can_end(phase))
             .map(|(partition, _)| *partition)
             .collect();
-        quota::sort_by_preference(&self.me, &mut kept);
+        let ending: Vec<PartitionId> = match &self.plan {
+            Some(plan) => held
+                .into_iter()
+                .filter(|partition| !plan.keeps(*partition))
+                .collect(),
+            None => {
+                let too_many = self.keeping().saturating_sub(quota);
+                quota::sort_by_preference(&self.me, &mut held);
+                held.into_iter().rev().take(too_many).collect()
+            }
+        };
         let deadline = now + self.drain_timeout;
-        kept.into_iter()
-            .rev()
-            .take(too_many)
+        ending
+            .into_iter()
             .flat_map(|partition| self.end(partition, deadline))
             .collect()
     }
@@ -197,4 +226,8 @@ impl Claims {
         }
         steps
     }
+}
+
+fn can_end(phase: &Phase) -> bool {
+    matches!(phase, Phase::Running(_) | Phase::Stopped { .. })
 }

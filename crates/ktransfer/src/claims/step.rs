@@ -45,9 +45,13 @@ pub enum Step {
         partition: PartitionId,
         /// What its offset znode shall hold, and the version it must have.
         stored: Stored,
+        /// If it has another version: `true` writes it all the same, at that version; `false` leaves what is there.
+        insist: bool,
     },
     /// Delete an owner znode of our session that nobody here knows of; [`super::Claims::released`].
     Sweep(PartitionId),
+    /// Read owner and offset again, because the session goes on through another client; [`super::Claims::confirmed`].
+    Confirm(Assignment),
     /// Read the offset znode again, as it may have been moved or repaired; [`super::Claims::looked`].
     Look {
         /// Whose znode.
@@ -66,6 +70,17 @@ pub enum Claimed {
     Ours(Stored),
     /// Somebody else was first, or it could not be claimed now.
     NotOurs,
+}
+
+/// What was read of a claim after the session was attached to anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Confirmed {
+    /// It is ours still, and this is its offset, if there is one.
+    Ours(Option<Stored>),
+    /// It is not ours any more.
+    NotOurs,
+    /// Nothing could be read before that client ended too.
+    Unknown,
 }
 
 /// What became of a commit.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use kcommon::kafka::{CommitOffset, PartitionId};
 use tokio::time::Instant;
 
-use super::{CHECK_EVERY, Claimed, Claims, RELEASE_DELAY, Step, Stored, View, Written};
+use super::{CHECK_EVERY, Claimed, Claims, Confirmed, RELEASE_DELAY, Step, Stored, View, Written};
 use crate::assignment::{Assignment, CommitOutcome, Epochs, Order};
 
 const P: PartitionId = PartitionId(0);
@@ -33,6 +33,7 @@ fn view(partitions: i32, members: &[&str], owners: &[(i32, i64)]) -> View {
             .map(|(partition, owner)| (PartitionId(*partition), *owner))
             .collect(),
         overtaken: BTreeSet::new(),
+        classic: None,
     }
 }
 
@@ -111,6 +112,61 @@ fn a_look_decides_nothing_about_a_partition_that_was_answered_about_meanwhile() 
     // Refused to us meanwhile: it is not free, as the look says.
     assert_eq!(scene.claims.seen(&overtaken(&[]), scene.now), []);
     assert!(scene.claims.is_empty());
+}
+
+#[test]
+fn a_session_that_goes_on_confirms_each_claim_before_it_commits_again() {
+    let (mut scene, assignment) = Scene::running();
+    // Its answer is lost with the client.
+    let _commit = scene.claims.commit(assignment, offset(9));
+    let _again = scene
+        .claims
+        .committed(assignment, Ok(Written::NotStored), scene.now);
+    assert_eq!(scene.claims.reattached(), [Step::Confirm(assignment)]);
+    assert!(!scene.claims.runs(assignment));
+    assert_eq!(
+        scene.claims.commit(assignment, offset(10)),
+        [done(assignment, CommitOutcome::Again)]
+    );
+    // It had been stored.
+    let found = Confirmed::Ours(Some(stored("9", 6)));
+    assert_eq!(scene.claims.confirmed(assignment, found, scene.now), []);
+    assert!(scene.claims.runs(assignment));
+    let commit = Step::Commit {
+        assignment,
+        version: 6,
+        position: offset(10),
+    };
+    assert_eq!(scene.claims.commit(assignment, offset(10)), [commit]);
+}
+
+#[test]
+fn a_session_that_goes_on_finds_what_others_did_meanwhile() {
+    // An operator moved the offset.
+    let (mut scene, assignment) = Scene::running();
+    let _confirm = scene.claims.reattached();
+    let found = Confirmed::Ours(Some(stored("500", 6)));
+    let steps = scene.claims.confirmed(assignment, found, scene.now);
+    assert!(
+        matches!(steps[..], [Step::Tell(Order::Revoke { .. })]),
+        "{steps:?}"
+    );
+    // The owner znode was deleted, or taken by another.
+    let (mut scene, assignment) = Scene::running();
+    let _confirm = scene.claims.reattached();
+    assert_eq!(
+        scene.claims.confirmed(assignment, Confirmed::NotOurs, scene.now),
+        [Step::Tell(Order::Lost { assignment })]
+    );
+    // Nothing could be read: it waits for the next client.
+    let (mut scene, assignment) = Scene::running();
+    let _confirm = scene.claims.reattached();
+    assert_eq!(
+        scene.claims.confirmed(assignment, Confirmed::Unknown, scene.now),
+        []
+    );
+    assert!(!scene.claims.runs(assignment));
+    assert_eq!(scene.claims.reattached(), [Step::Confirm(assignment)]);
 }
 
 #[test]
@@ -300,7 +356,8 @@ fn extras_are_given_up_only_when_the_group_has_been_the_same_for_a_while() {
         steps,
         [Step::Release {
             partition: P,
-            stored: stored("40", 5)
+            stored: stored("40", 5),
+            insist: false,
         }]
     );
     assert_eq!(scene.claims.len(), 1, "it counts until it is released");
@@ -321,7 +378,8 @@ fn a_claim_that_is_answered_after_the_stop_is_released() {
         steps,
         [Step::Release {
             partition: P,
-            stored: stored("7", 5)
+            stored: stored("7", 5),
+            insist: false,
         }]
     );
 }
@@ -339,7 +397,8 @@ fn a_release_waits_for_the_commit_on_its_way() {
         steps.last(),
         Some(&Step::Release {
             partition: P,
-            stored: stored("11", 6)
+            stored: stored("11", 6),
+            insist: false,
         })
     );
 }
@@ -353,7 +412,8 @@ fn a_release_never_goes_back() {
         steps,
         [Step::Release {
             partition: P,
-            stored: stored("7", 5)
+            stored: stored("7", 5),
+            insist: false,
         }]
     );
 }
@@ -371,7 +431,8 @@ fn a_move_during_the_drain_outlives_the_release() {
         steps,
         [Step::Release {
             partition: P,
-            stored: stored("500", 6)
+            stored: stored("500", 6),
+            insist: false,
         }]
     );
 }

@@ -11,16 +11,19 @@ use futures_util::future::BoxFuture;
 use kcommon::kafka::PartitionId;
 use kcommon::zookeeper::{Error, Lifetime, Node, Session, layout};
 
-use super::member;
+use super::member::{self, Member};
 use super::servers::{Brokers, ZooKeeper};
 use super::store::Store;
+use crate::claims::Classic;
 use crate::watermarks::Watermarks;
 
 /// What is known of the group from the last look.
 pub(crate) struct Group<Z = Session, B = Watermarks> {
     store: Store<Z, B>,
-    /// Every member, and whether it subscribes to our topic.
-    members: BTreeMap<String, bool>,
+    /// Every member.
+    members: BTreeMap<String, Member>,
+    /// The leaders of the topic's partitions, as of a change of the group; see [`Classic`].
+    leaders: Option<(i32, Vec<(PartitionId, i32)>)>,
     /// The session that each owner znode belongs to.
     owners: BTreeMap<PartitionId, i64>,
     ids_changed: Option<BoxFuture<'static, ()>>,
@@ -40,6 +43,8 @@ pub(crate) struct Look {
 pub(crate) struct Seen {
     /// The ids of the members that subscribe to our topic, sorted.
     pub(crate) members: Vec<String>,
+    /// What the classic plan is made from, if a classic member is in the group.
+    pub(crate) classic: Option<Classic>,
     /// The owner znodes with their sessions.
     pub(crate) owners: BTreeMap<PartitionId, i64>,
 }
@@ -49,6 +54,7 @@ impl<Z: ZooKeeper, B: Brokers<Z>> Group<Z, B> {
         Self {
             store,
             members: BTreeMap::new(),
+            leaders: None,
             owners: BTreeMap::new(),
             ids_changed: None,
             owners_changed: None,
@@ -84,19 +90,21 @@ impl<Z: ZooKeeper, B: Brokers<Z>> Group<Z, B> {
         self.register(look.present, &ids).await?;
         self.read_members(ids).await?;
         if look.present {
-            self.members.insert(self.store.member.clone(), true);
+            self.members.insert(self.store.member.clone(), Member::US);
         } else {
             self.members.remove(&self.store.member);
         }
+        let classic = self.classic().await?;
         let owners = layout::owners(&module, &topic);
         let Some(owners) = children(&self.store, &owners, &mut self.owners_changed).await? else {
             return Ok(None);
         };
         self.read_owners(&owners).await?;
-        let subscribed = self.members.iter().filter(|(_id, subscribes)| **subscribes);
-        let members = subscribed.map(|(id, _subscribes)| id.clone()).collect();
+        let subscribed = self.members.iter().filter(|(_id, member)| member.subscribes);
+        let members = subscribed.map(|(id, _member)| id.clone()).collect();
         Ok(Some(Seen {
             members,
+            classic,
             owners: self.owners.clone(),
         }))
     }
@@ -149,7 +157,7 @@ impl<Z: ZooKeeper, B: Brokers<Z>> Group<Z, B> {
 
     async fn read_members(&mut self, ids: Vec<String>) -> Result<(), Error> {
         let ids: BTreeSet<String> = ids.into_iter().collect();
-        self.members.retain(|id, _subscribes| ids.contains(id));
+        self.members.retain(|id, _member| ids.contains(id));
         let new: Vec<String> = ids
             .into_iter()
             .filter(|id| !self.members.contains_key(id))
@@ -158,13 +166,38 @@ impl<Z: ZooKeeper, B: Brokers<Z>> Group<Z, B> {
         let nodes = self.store.session.get_many(&paths).await?;
         for (id, node) in new.into_iter().zip(nodes) {
             let Some(Node { data, .. }) = node else { continue };
-            let subscribes = member::subscribes(&data, &self.store.topic).unwrap_or_else(|error| {
+            let member = member::read(&data, &self.store.topic).unwrap_or_else(|error| {
                 tracing::warn!(module = self.store.module, member = id, %error, "ids znode is malformed; not counted");
-                false
+                Member::UNKNOWN
             });
-            self.members.insert(id, subscribes);
+            self.members.insert(id, member);
         }
         Ok(())
+    }
+
+    /// What the classic plan is made from; `None` without a classic member.
+    async fn classic(&mut self) -> Result<Option<Classic>, Error> {
+        if !self.members.values().any(|member| member.classic) {
+            self.leaders = None;
+            return Ok(None);
+        }
+        let changes = self
+            .store
+            .session
+            .changes(&layout::ids(&self.store.module))
+            .await?;
+        // A leader that moves later changes no plan: the others read them when the group changes, and only then.
+        let known = self.leaders.take().filter(|(as_of, _leaders)| *as_of == changes);
+        let leaders = match known {
+            Some((_as_of, leaders)) => leaders,
+            None => leaders(&self.store).await?,
+        };
+        self.leaders = Some((changes, leaders.clone()));
+        Ok(Some(Classic {
+            changes,
+            members: self.members.keys().cloned().collect(),
+            leaders,
+        }))
     }
 
     async fn read_owners(&mut self, children: &[String]) -> Result<(), Error> {
@@ -207,6 +240,34 @@ async fn children<Z: ZooKeeper, B: Brokers<Z>>(
     };
     *changed = Some(watch);
     Ok(Some(children))
+}
+
+/// The leader of each partition, as ZooKeeper has it; -1 where it has none.
+async fn leaders<Z: ZooKeeper, B: Brokers<Z>>(store: &Store<Z, B>) -> Result<Vec<(PartitionId, i32)>, Error> {
+    #[derive(serde::Deserialize)]
+    struct State {
+        leader: i32,
+    }
+    let topic = store.topic.as_str();
+    let children = store.session.children(&layout::topic_partitions(topic)).await?;
+    let partitions: Vec<PartitionId> = children
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|name| layout::partition_of(name))
+        .collect();
+    let path = |partition: &PartitionId| layout::partition_state(topic, *partition);
+    let states = store
+        .session
+        .get_many(&partitions.iter().map(path).collect::<Vec<_>>())
+        .await?;
+    let leader = |node: Option<Node>| {
+        node.and_then(|node| serde_json::from_slice::<State>(&node.data).ok())
+            .map_or(-1, |state| state.leader)
+    };
+    Ok(partitions
+        .into_iter()
+        .zip(states.into_iter().map(leader))
+        .collect())
 }
 
 async fn fired(watch: &mut Option<BoxFuture<'static, ()>>) {

@@ -8,7 +8,7 @@ use super::first_start::PrepareError;
 use super::servers::{Brokers, ZooKeeper};
 use super::store::Store;
 use crate::assignment::{Assignment, Order};
-use crate::claims::{Claimed, Committed, Step, Stored};
+use crate::claims::{Claimed, Committed, Confirmed, Step, Stored};
 use crate::watermarks::WatermarkError;
 
 /// A request on its way, which ends with its answer.
@@ -20,6 +20,7 @@ pub(crate) enum Answer {
     Committed(Assignment, Committed),
     Released(PartitionId),
     Looked(PartitionId, u64, Option<Stored>),
+    Confirmed(Assignment, Confirmed),
     Topic(Result<Option<Vec<PartitionId>>, WatermarkError>),
     Prepared(Result<(), PrepareError>),
     Deregistered,
@@ -44,8 +45,12 @@ pub(crate) fn begin<Z: ZooKeeper, B: Brokers<Z>>(store: &Store<Z, B>, step: Step
             )
         }
         .boxed(),
-        Step::Release { partition, stored } => async move {
-            store.release(partition, stored).await;
+        Step::Release {
+            partition,
+            stored,
+            insist,
+        } => async move {
+            store.release(partition, stored, insist).await;
             Answer::Released(partition)
         }
         .boxed(),
@@ -54,6 +59,9 @@ pub(crate) fn begin<Z: ZooKeeper, B: Brokers<Z>>(store: &Store<Z, B>, step: Step
             Answer::Released(partition)
         }
         .boxed(),
+        Step::Confirm(assignment) => {
+            async move { Answer::Confirmed(assignment, store.confirm(assignment.partition).await) }.boxed()
+        }
         Step::Look {
             partition,
             look,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::stream::FuturesUnordered;
 use kcommon::kafka::PartitionId;
-use kcommon::zookeeper::layout;
+use kcommon::zookeeper::{Session, layout};
 use tokio::time::Instant;
 
 use super::chain;
@@ -20,6 +20,7 @@ use super::unowned::Unowned;
 use crate::assignment::Order;
 use crate::claims::{Claimed, Claims, Step, View};
 use crate::config::InitialOffset;
+use crate::sessions::Sessions;
 use crate::watermarks::WatermarkError;
 
 /// How often the topic is asked for once the module runs, and while it cannot yet.
@@ -53,6 +54,7 @@ pub(super) struct Life {
     pub(super) looks: Looks,
     pub(super) claims: Claims,
     pub(super) jobs: FuturesUnordered<Job>,
+    sessions: Sessions,
     initial: InitialOffset,
     /// Never shrinks: a topic that the brokers do not know for a moment has not lost its partitions.
     partitions: BTreeSet<PartitionId>,
@@ -69,13 +71,14 @@ pub(super) struct Life {
 }
 
 impl Life {
-    pub(super) fn new(store: Store, claims: Claims, initial: InitialOffset) -> Self {
+    pub(super) fn new(store: Store, claims: Claims, sessions: Sessions, initial: InitialOffset) -> Self {
         let now = Instant::now();
         Self {
             looks: Looks::new(store.clone()),
             store,
             claims,
             jobs: FuturesUnordered::new(),
+            sessions,
             initial,
             partitions: BTreeSet::new(),
             progress: Progress::Waiting,
@@ -114,6 +117,15 @@ impl Life {
                 self.claims.claimed(partition, claimed, now)
             }
             Answer::Committed(assignment, committed) => {
+                if committed.is_err() && self.claims.is_classic() {
+                    tracing::warn!(
+                        module = self.store.module,
+                        topic = %self.store.topic,
+                        partition = %assignment.partition,
+                        "somebody else wrote the offset of a partition of ours while a classic member is in the \
+                         group; writing ours again"
+                    );
+                }
                 meters.committed(&self.store.module, assignment.partition, &committed);
                 self.claims.committed(assignment, committed, now)
             }
@@ -124,6 +136,13 @@ impl Life {
                 Vec::new()
             }
             Answer::Looked(partition, look, found) => self.claims.looked(partition, look, found, now),
+            Answer::Confirmed(assignment, confirmed) => {
+                let steps = self.claims.confirmed(assignment, confirmed, now);
+                if self.claims.runs(assignment) {
+                    self.sessions.confirm(assignment.epoch);
+                }
+                steps
+            }
             Answer::Topic(answer) => {
                 self.topic(answer, now);
                 Vec::new()
@@ -137,6 +156,13 @@ impl Life {
                 Vec::new()
             }
         }
+    }
+
+    /// The same session goes on through another client. What the former one has on its way ends by itself.
+    pub(super) fn reattached(&mut self, session: Session) -> Vec<Step> {
+        self.store.session = session;
+        self.looks = Looks::new(self.store.clone());
+        self.claims.reattached()
     }
 
     /// Deletes our `ids` znode. The request is sent when this returns, and so before any that follows; its answer
@@ -257,10 +283,23 @@ impl Life {
             session: self.store.session.id().0,
             partitions: self.partitions.clone(),
             members: seen.members,
+            classic: seen.classic,
             owners: seen.owners,
             overtaken,
         };
+        let before = self.claims.is_classic();
         let steps = self.claims.seen(&view, now);
+        match (before, self.claims.is_classic()) {
+            (false, true) => tracing::warn!(
+                module = self.store.module,
+                "a classic member is in the group: following its plan, and adopting no offset that others write"
+            ),
+            (true, false) => tracing::info!(
+                module = self.store.module,
+                "no classic member is in the group any more: sharing by quota"
+            ),
+            _ => {}
+        }
         let unowned = view
             .partitions
             .iter()

@@ -30,10 +30,33 @@ struct Registration<'a> {
     sharing: &'static str,
 }
 
-/// What is read of another member's znode. Classic clients write no `sharing`.
+/// What is read of another member's znode.
 #[derive(Debug, Deserialize)]
 struct Other {
     subscription: BTreeMap<String, IgnoredAny>,
+    sharing: Option<IgnoredAny>,
+}
+
+/// What an `ids` znode says of its member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Member {
+    /// Whether it takes part in sharing our topic.
+    pub(super) subscribes: bool,
+    /// Whether it follows the classic plan: it says nothing of how it shares.
+    pub(super) classic: bool,
+}
+
+impl Member {
+    /// Ourselves.
+    pub(super) const US: Self = Self {
+        subscribes: true,
+        classic: false,
+    };
+    /// One whose znode is no registration: not counted. What it claims all the same is its.
+    pub(super) const UNKNOWN: Self = Self {
+        subscribes: false,
+        classic: false,
+    };
 }
 
 /// What our `ids` znode holds for a subscription to `topic`, registered at `now`.
@@ -48,13 +71,16 @@ pub(super) fn registration(topic: &TopicName, now: SystemTime) -> Vec<u8> {
     serde_json::to_vec(&registration).expect("a struct of texts and numbers is always JSON")
 }
 
-/// Whether the member with this `ids` znode takes part in sharing `topic`.
+/// What this `ids` znode says of its member, as far as `topic` is concerned.
 ///
 /// # Errors
-/// The znode is no registration. Such a member is not counted: what it claims all the same is its.
-pub(super) fn subscribes(znode: &[u8], topic: &TopicName) -> Result<bool, serde_json::Error> {
+/// The znode is no registration.
+pub(super) fn read(znode: &[u8], topic: &TopicName) -> Result<Member, serde_json::Error> {
     let other: Other = serde_json::from_slice(znode)?;
-    Ok(other.subscription.contains_key(topic.as_str()))
+    Ok(Member {
+        subscribes: other.subscription.contains_key(topic.as_str()),
+        classic: other.sharing.is_none(),
+    })
 }
 
 #[cfg(test)]
@@ -80,10 +106,15 @@ mod tests {
     fn a_classic_registration_is_understood() {
         let classic =
             br#"{"pattern":"static","subscription":{"mail":1,"sms":2},"timestamp":1450000000,"version":1}"#;
-        assert!(subscribes(classic, &topic("sms")).unwrap());
-        assert!(!subscribes(classic, &topic("fax")).unwrap());
-        assert!(subscribes(&registration(&topic("fax"), UNIX_EPOCH), &topic("fax")).unwrap());
-        assert!(subscribes(b"garbage", &topic("fax")).is_err());
+        let member = |subscribes| Member {
+            subscribes,
+            classic: true,
+        };
+        assert_eq!(read(classic, &topic("sms")).unwrap(), member(true));
+        assert_eq!(read(classic, &topic("fax")).unwrap(), member(false));
+        let ours = registration(&topic("fax"), UNIX_EPOCH);
+        assert_eq!(read(&ours, &topic("fax")).unwrap(), Member::US);
+        assert!(read(b"garbage", &topic("fax")).is_err());
     }
 
     #[test]

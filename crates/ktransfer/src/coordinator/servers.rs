@@ -30,6 +30,8 @@ pub(crate) trait ZooKeeper: Clone + Send + Sync + 'static {
         &self,
         path: &str,
     ) -> impl Future<Output = Result<Option<(Vec<String>, Changed)>, Error>> + Send;
+    /// How often children of a znode were created and deleted; 0 if there is no such znode.
+    fn changes(&self, path: &str) -> impl Future<Output = Result<i32, Error>> + Send;
     /// Creates one.
     fn create(
         &self,
@@ -86,6 +88,10 @@ impl ZooKeeper for Session {
     async fn watch_children(&self, path: &str) -> Result<Option<(Vec<String>, Changed)>, Error> {
         let found = Self::watch_children(self, path).await?;
         Ok(found.map(|(children, watch)| (children, Box::pin(Watch::changed(watch)) as Changed)))
+    }
+
+    async fn changes(&self, path: &str) -> Result<i32, Error> {
+        Ok(Self::exists(self, path).await?.map_or(0, |stat| stat.cversion))
     }
 
     async fn create(&self, path: &str, data: &[u8], lifetime: Lifetime) -> Result<Stat, Error> {

@@ -17,7 +17,7 @@ use kcommon::zookeeper::{Error, Lifetime, MultiError, Node, Session, Write, layo
 
 use super::servers::{Brokers, ZooKeeper};
 use super::{Module, Process};
-use crate::claims::{Claimed, Committed, Stored, Written};
+use crate::claims::{Claimed, Committed, Confirmed, Stored, Written};
 use crate::watermarks::{LogEnd, Watermarks};
 
 /// The wait before something that failed is tried again.
@@ -217,11 +217,31 @@ impl<Z: ZooKeeper, B: Brokers<Z>> Store<Z, B> {
         })
     }
 
-    /// Writes the offset and deletes our owner znode. Ends when the owner znode is no longer ours.
-    pub(crate) async fn release(&self, partition: PartitionId, mut stored: Stored) {
+    /// Whether a partition is ours still, and its offset.
+    pub(crate) async fn confirm(&self, partition: PartitionId) -> Confirmed {
+        match self.state(partition).await {
+            Ok(State { ours: true, offset }) => Confirmed::Ours(offset),
+            Ok(State { ours: false, .. }) => Confirmed::NotOurs,
+            Err(error) => {
+                if !matches!(error, Error::Expired) {
+                    self.warn(
+                        partition,
+                        &error,
+                        "a claim could not be confirmed; its records wait",
+                    );
+                }
+                Confirmed::Unknown
+            }
+        }
+    }
+
+    /// Writes the offset and deletes our owner znode. Ends when the owner znode is no longer ours. With `insist` what
+    /// somebody else writes meanwhile is written over.
+    pub(crate) async fn release(&self, partition: PartitionId, mut stored: Stored, insist: bool) {
         loop {
             match self.try_release(partition, &stored).await {
                 Ok(None) | Err(Error::Expired) => return,
+                Ok(Some(found)) if insist => stored.version = found.version,
                 // An operator's write meanwhile holds.
                 Ok(Some(found)) => stored = found,
                 Err(error) => {
@@ -239,7 +259,7 @@ impl<Z: ZooKeeper, B: Brokers<Z>> Store<Z, B> {
                 Ok(State {
                     ours: true,
                     offset: Some(stored),
-                }) => return self.release(partition, stored).await,
+                }) => return self.release(partition, stored, false).await,
                 Ok(State {
                     ours: true,
                     offset: None,

@@ -69,7 +69,9 @@ impl Model {
                 *assignment,
                 self.commit(session, assignment.partition, *version, *position),
             ),
-            Step::Release { partition, stored } => {
+            Step::Release {
+                partition, stored, ..
+            } => {
                 self.release(session, *partition, stored);
                 Answer::Released(*partition)
             }
@@ -81,6 +83,7 @@ impl Model {
             Step::Look { partition, look, .. } => {
                 Answer::Looked(*partition, *look, Some(self.offsets[partition].clone()))
             }
+            Step::Confirm(_) => unreachable!("no session is attached to anew here"),
             Step::Tell(_) => unreachable!("orders go to the module"),
         })
     }
@@ -142,6 +145,7 @@ impl Model {
             members,
             owners: self.owners.clone(),
             overtaken: BTreeSet::new(),
+            classic: None,
         }
     }
 }
