@@ -431,17 +431,36 @@ async fn coordination_that_panics_is_swept_up_while_the_session_lives_on() {
 }
 
 #[tokio::test]
-async fn a_module_that_cannot_run_leaves_its_share_to_the_others() {
-    let scene = Scene::new("unable", 2).await;
-    let (one, two) = (scene.start("a:1"), scene.start("b:2"));
-    one.runs_partitions(1).await;
-    two.runs_partitions(1).await;
-    one.able.send_replace(false);
+async fn a_module_that_no_broker_answers_has_no_share() {
+    let scene = Scene::new("nobroker", 2).await;
+    let mut start = Start::new("a:1", &scene.name, &scene.name);
+    // Port 1 is nobody's.
+    start.brokers = Some("127.0.0.1:1".to_owned());
+    let one = start.on(&scene.cluster);
+    let two = scene.start("b:2");
     two.runs_partitions(2).await;
+    eventually("it says what it waits for", SOON, async || {
+        one.reasons().contains(&scene.name)
+    })
+    .await;
     assert_eq!(scene.ids().await, ["b:2"]);
-    one.able.send_replace(true);
-    one.runs_partitions(1).await;
-    two.runs_partitions(1).await;
+}
+
+#[tokio::test]
+async fn a_module_whose_topic_is_gone_leaves_the_group_until_it_is_back() {
+    let scene = Scene::new("topicgone", 2).await;
+    let one = scene.start("a:1");
+    one.runs_partitions(2).await;
+    scene.cluster.delete_topic(&scene.name).await.unwrap();
+    eventually("it has left the group", 2 * SOON, async || {
+        scene.ids().await.is_empty()
+    })
+    .await;
+    one.runs_partitions(0).await;
+    assert!(one.reasons().contains("know no topic"), "{}", one.reasons());
+    scene.cluster.create_topic(&scene.name, 2).await.unwrap();
+    one.runs_partitions(2).await;
+    one.is_ready().await;
 }
 
 #[tokio::test]
@@ -483,8 +502,10 @@ async fn a_session_is_attached_to_anew_as_long_as_the_server_has_it() {
     let path = format!("/consumers/{}", unique("reattach"));
     let first = Session::connect(&settings).await.unwrap();
     first.create(&path, b"", Lifetime::Ephemeral).await.unwrap();
+    let (_children, watch) = first.watch_children(&path).await.unwrap().unwrap();
     let second = first.reattach(&settings).await.unwrap();
     assert_eq!(second.id(), first.id());
+    watch.changed().await;
     assert!(matches!(first.exists(&path).await, Err(Error::Expired)));
     drop(first);
     let stat = second.exists(&path).await.unwrap().unwrap();

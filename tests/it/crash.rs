@@ -162,7 +162,7 @@ async fn claims_outlive_zookeeper_being_away_for_longer_than_the_session() {
     world.wait_owned(4, 2).await;
     let mut produced = world.produce(0..1_000, 100).await;
     world.wait_committed(1_000).await;
-    let before = world.owner_sessions().await;
+    let before = world.claims().await;
     own.stop_zookeeper().await.unwrap();
     // Three times the session, and by far the client's own patience with it.
     tokio::time::sleep(Duration::from_secs(12)).await;
@@ -177,7 +177,7 @@ async fn claims_outlive_zookeeper_being_away_for_longer_than_the_session() {
     world.wait_delivered(1_001).await;
     println!("first push {:?} after ZooKeeper answered again", back.elapsed());
     world.wait_committed(2_000).await;
-    assert_eq!(world.owner_sessions().await, before, "the claims are the same");
+    assert_eq!(world.claims().await, before, "the claims are the same");
     world.check(&produced).assert_exactly_once();
 }
 

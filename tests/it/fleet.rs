@@ -9,6 +9,7 @@ use ktests::{
     unique,
 };
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 /// Ten times what anything here should take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -135,6 +136,22 @@ impl World {
         })
     }
 
+    /// Stores 50 records over 100 keys ten times a second until `stop`.
+    pub(crate) fn steady(&self, stop: CancellationToken) -> tokio::task::JoinHandle<Vec<Produced>> {
+        let (writer, topic) = (self.cluster.writer().unwrap(), self.topic.clone());
+        tokio::spawn(async move {
+            let mut produced = Vec::new();
+            let mut pace = tokio::time::interval(Duration::from_millis(100));
+            while !stop.is_cancelled() {
+                pace.tick().await;
+                let first = produced.len();
+                let portion = numbered(first..first + 50, 100);
+                produced.extend(writer.produce_checked(&topic, portion).await.unwrap());
+            }
+            produced
+        })
+    }
+
     /// The sum of the stored offsets: with a topic that began at 0, how many records are done for good.
     pub(crate) async fn committed(&self) -> usize {
         let offsets = self
@@ -168,26 +185,16 @@ impl World {
         (owners.len(), ids.len())
     }
 
-    /// The session behind each owned partition.
-    pub(crate) async fn owner_sessions(&self) -> BTreeMap<i32, i64> {
-        let mut sessions = BTreeMap::new();
-        for partition in self
-            .znodes
-            .owners(&self.module, &self.topic)
-            .await
-            .unwrap()
-            .into_keys()
-        {
+    /// The claim of each owned partition: a number that changes when it is claimed anew.
+    pub(crate) async fn claims(&self) -> BTreeMap<i32, i64> {
+        let owners = self.znodes.owners(&self.module, &self.topic).await.unwrap();
+        let mut claims = BTreeMap::new();
+        for partition in owners.into_keys() {
             let path = format!("/consumers/{}/owners/{}/{partition}", self.module, self.topic);
-            sessions.extend(
-                self.znodes
-                    .session_of(&path)
-                    .await
-                    .unwrap()
-                    .map(|session| (partition, session)),
-            );
+            let claim = self.znodes.creation(&path).await.unwrap();
+            claims.extend(claim.map(|claim| (partition, claim)));
         }
-        sessions
+        claims
     }
 
     pub(crate) async fn wait_owned(&self, partitions: usize, owners: usize) {

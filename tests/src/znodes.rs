@@ -70,13 +70,13 @@ impl Znodes {
         Ok(since.map(|since| UNIX_EPOCH + since))
     }
 
-    /// The session that a znode belongs to; none when it does not exist, 0 when it belongs to none.
+    /// The transaction that created a znode, which no other znode shares; none when it does not exist.
     ///
     /// # Errors
     /// ZooKeeper is away.
-    pub async fn session_of(&self, path: &str) -> Result<Option<i64>> {
+    pub async fn creation(&self, path: &str) -> Result<Option<i64>> {
         let stat = self.client().await?.check_stat(path).await?;
-        Ok(stat.map(|stat| stat.ephemeral_owner))
+        Ok(stat.map(|stat| stat.czxid))
     }
 
     /// Writes a znode, with its parents if needed, as an operator does: whatever its version.

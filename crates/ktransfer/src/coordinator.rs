@@ -9,11 +9,12 @@
 //! read again, and goes on when it is confirmed. When the module itself ends, without draining, the coordinator gives up its
 //! claims and its `ids` znode before it ends too, so that the supervisor can start both again.
 //!
-//! (A fleet with originals of the classic plan, stored acknowledgements and a topic that was created anew are
-//! not coordinated specially yet: they belong into `claims::plan`, `store` and `life`.)
+//! (Stored acknowledgements and a topic that was created anew are
+//! not coordinated specially yet: they belong into `store` and `life`.)
 
 pub(crate) mod first_start;
 pub(crate) mod group;
+mod health;
 pub(crate) mod jobs;
 mod life;
 mod looks;
@@ -35,8 +36,9 @@ use crate::assignment::{CommitOutcome, Order, Report};
 use crate::claims::{Claims, Step};
 pub use crate::config::InitialOffset;
 use group::Group;
+use health::Health;
 use jobs::Answer;
-use life::{Health, Life};
+use life::Life;
 use looks::Looks;
 use meters::Meters;
 use store::Store;
@@ -46,6 +48,10 @@ pub use parties::{Ended, Link, Module, Process};
 
 /// A module that has been unable to run for so long leaves the group, so that the others take its share.
 const UNABLE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A module that finds every partition owned joins the group only when it has lived for so long: one that crashes in a
+/// loop moves nothing, and leaves no members behind whose sessions last longer than they did.
+const JOIN_DELAY: Duration = Duration::from_secs(2);
 
 /// What the end of a coordinator may take beyond the drain of its module.
 const GRACE: Duration = Duration::from_secs(5);
@@ -61,7 +67,8 @@ pub async fn run(module: Module, process: Process, link: Link, stop: Cancellatio
         meters,
         outbox: VecDeque::new(),
         life: None,
-        unable: None,
+        began: Instant::now(),
+        joined: false,
         ending: None,
         said: None,
     };
@@ -100,8 +107,9 @@ struct Coordinator {
     outbox: VecDeque<Order>,
     /// `None` while there is no session.
     life: Option<Life>,
-    /// Since when the module says that it cannot run.
-    unable: Option<Instant>,
+    began: Instant,
+    /// Whether we have asked to be a member.
+    joined: bool,
     /// Why we are ending, and when we do so in any case.
     ending: Option<(Ended, Instant)>,
     /// What was told last.
@@ -116,7 +124,6 @@ enum Event {
     Answer(Answer),
     Report(Report),
     ModuleEnded,
-    Able,
     Look(looks::Event),
 }
 
@@ -147,7 +154,6 @@ impl Coordinator {
             Some(answer) = async { jobs?.next().await } => Event::Answer(answer),
             event = Looks::event(looks) => Event::Look(event),
             report = self.link.reports.recv(), if module_lives => report.map_or(Event::ModuleEnded, Event::Report),
-            Ok(()) = self.link.able.changed() => Event::Able,
         }
     }
 
@@ -160,6 +166,7 @@ impl Coordinator {
             Event::Time => {
                 let present = self.wants_to_be_present();
                 if let Some(life) = &mut self.life {
+                    self.joined |= present && life.can_look();
                     life.tick(present);
                 }
             }
@@ -176,18 +183,15 @@ impl Coordinator {
                 }
             }
             Event::Look(looks::Event::Seen { outcome, overtaken }) => {
+                let may_join = !self.joined && self.may_be_present();
                 if let Some(life) = &mut self.life {
                     let steps = life.looked(outcome, overtaken, &self.meters);
+                    if may_join && life.has_free() {
+                        // There is something for us.
+                        life.looks.all_now(Instant::now());
+                    }
                     self.perform(steps);
                 }
-            }
-            Event::Able => {
-                let able = *self.link.able.borrow_and_update();
-                self.unable = if able {
-                    None
-                } else {
-                    self.unable.or_else(|| Some(Instant::now()))
-                };
             }
         }
         self.tell_health();
@@ -215,7 +219,11 @@ impl Coordinator {
 
     fn wake(&self) -> Instant {
         let far = Instant::now() + UNABLE_PATIENCE;
-        let life = self.life.as_ref().map_or(far, Life::wake);
+        let life = self.life.as_ref().map_or(far, |life| {
+            let joins = !self.joined && self.may_be_present() && life.can_look();
+            let join = joins.then(|| self.began + JOIN_DELAY);
+            join.map_or(life.wake(), |at| at.min(life.wake()))
+        });
         self.ending.map_or(life, |(_ended, by)| life.min(by))
     }
 
@@ -313,11 +321,17 @@ impl Coordinator {
         }
     }
 
-    fn wants_to_be_present(&self) -> bool {
-        let brokers = self.life.as_ref().and_then(Life::unanswered);
-        let unable = self.unable.into_iter().chain(brokers).min();
+    /// Whether nothing speaks against being a member.
+    fn may_be_present(&self) -> bool {
+        let unable = self.life.as_ref().and_then(Life::unable);
         let too_long = unable.is_some_and(|since| since.elapsed() >= UNABLE_PATIENCE);
         self.ending.is_none() && !too_long
+    }
+
+    fn wants_to_be_present(&self) -> bool {
+        let worth_it = self.joined || self.began.elapsed() >= JOIN_DELAY;
+        let worth_it = worth_it || self.life.as_ref().is_some_and(Life::has_free);
+        self.may_be_present() && worth_it
     }
 
     fn tell_health(&mut self) {
@@ -345,15 +359,4 @@ impl Coordinator {
         }
         self.said = Some(health);
     }
-}
-
-/// An error with its causes, on one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }

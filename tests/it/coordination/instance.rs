@@ -14,7 +14,7 @@ use ktransfer::coordinator::{self, Ended, InitialOffset, Link, Module, Process};
 use ktransfer::lease::Lease;
 use ktransfer::sessions::Keeper;
 use ktransfer::watermarks::Watermarks;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -33,13 +33,14 @@ pub(super) struct Start {
     /// `host:port` of ZooKeeper, if not the cluster's own.
     pub(super) zookeeper: Option<String>,
     pub(super) session_timeout: Duration,
+    /// The brokers, if not the cluster's own.
+    pub(super) brokers: Option<String>,
 }
 
 /// A running instance. Dropping it ends its tasks, and with them its session.
 pub(super) struct Instance {
     pub(super) lease: Lease,
     pub(super) readiness: Readiness,
-    pub(super) able: watch::Sender<bool>,
     module: FakeModule,
     stop: CancellationToken,
     keeper_stop: CancellationToken,
@@ -78,6 +79,7 @@ impl Start {
             initial_offset: InitialOffset::Earliest,
             zookeeper: None,
             session_timeout: SESSION,
+            brokers: None,
         }
     }
 
@@ -100,7 +102,7 @@ impl Start {
             member: self.member.to_owned(),
             sessions: keeper.sessions(),
             epochs,
-            watermarks: Watermarks::new(std::slice::from_ref(&cluster.brokers)),
+            watermarks: Watermarks::new(&[self.brokers.unwrap_or_else(|| cluster.brokers.clone())]),
         };
         let module = Module {
             name: self.module,
@@ -111,18 +113,15 @@ impl Start {
         let coordinated = (module.clone(), process.clone());
         let (orders, order_receiver) = mpsc::channel(4);
         let (reports, report_receiver) = mpsc::channel(4);
-        let (able, able_receiver) = watch::channel(true);
         let link = Link {
             orders,
             reports: report_receiver,
-            able: able_receiver,
             latch: readiness.latch(format!("module {}", module.name)),
         };
         let (stop, keeper_stop) = (CancellationToken::new(), CancellationToken::new());
         Instance {
             lease,
             readiness,
-            able,
             module: FakeModule::start(order_receiver, reports),
             keeper: Some(tokio::spawn(keeper.run(keeper_stop.clone()))),
             coordinator: Some(tokio::spawn(coordinator::run(

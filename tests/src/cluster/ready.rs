@@ -19,6 +19,16 @@ pub fn zookeeper_answers(address: &str) -> bool {
     ask_srvr(address).is_ok_and(|answer| answer.contains("Mode:"))
 }
 
+/// How many packets the ZooKeeper at `host:port` has received so far, from everybody.
+///
+/// # Errors
+/// It does not answer.
+pub fn zookeeper_received(address: &str) -> Result<u64> {
+    let answer = ask_srvr(address)?;
+    let line = answer.lines().find_map(|line| line.strip_prefix("Received: "));
+    Ok(line.context("no line about it")?.trim().parse()?)
+}
+
 fn ask_srvr(address: &str) -> Result<String> {
     let address = address.to_socket_addrs()?.next().context("no such host")?;
     let mut stream = TcpStream::connect_timeout(&address, ANSWER)?;

@@ -22,6 +22,9 @@ pub const CLAIMS_IN_FLIGHT: usize = 8;
 /// that starts and dies in a loop moves nothing. Claiming never waits.
 pub const RELEASE_DELAY: Duration = Duration::from_secs(2);
 
+/// The part of the extras that is given up at a time: one in so many.
+const EXTRAS_AT_ONCE: usize = 4;
+
 /// A partition whose offset was neither written nor read for so long is read again: a stuck partition commits
 /// nothing and would never learn that an operator moved it.
 pub const CHECK_EVERY: Duration = Duration::from_secs(5);
@@ -66,7 +69,7 @@ impl Claims {
         if !self.stopping {
             let quota = quota::quota(view.partitions.len(), &view.members, &self.me);
             steps.extend(self.claim(view, quota, now));
-            steps.extend(self.give_up(quota, now));
+            steps.extend(self.give_up(view, quota, now));
             steps.extend(self.check(now));
         }
         steps
@@ -172,7 +175,7 @@ impl Claims {
         self.held.values().filter(kept).count()
     }
 
-    fn give_up(&mut self, quota: usize, now: Instant) -> Vec<Step> {
+    fn give_up(&mut self, view: &View, quota: usize, now: Instant) -> Vec<Step> {
         let settled = self
             .members_since
             .is_some_and(|since| now >= since + RELEASE_DELAY);
@@ -191,9 +194,9 @@ impl Claims {
                 .filter(|partition| !plan.keeps(*partition))
                 .collect(),
             None => {
-                let too_many = self.keeping().saturating_sub(quota);
+                let now = self.extras_to_end(view, quota);
                 quota::sort_by_preference(&self.me, &mut held);
-                held.into_iter().rev().take(too_many).collect()
+                held.into_iter().rev().take(now).collect()
             }
         };
         let deadline = now + self.drain_timeout;
@@ -201,6 +204,26 @@ impl Claims {
             .into_iter()
             .flat_map(|partition| self.end(partition, deadline))
             .collect()
+    }
+
+    /// How many extras are given up in this pass: a quarter at a time, and none while a partition is free. So nothing
+    /// lies idle for longer than it takes to be claimed, and a member that died before it claimed anything, but whose
+    /// session lasts, costs little.
+    fn extras_to_end(&self, view: &View, quota: usize) -> usize {
+        let too_many = self.keeping().saturating_sub(quota);
+        if !view.members.contains(&self.me) {
+            // Nothing is left to weigh: we cannot deliver.
+            return too_many;
+        }
+        let free = |partition: &PartitionId| {
+            !view.owners.contains_key(partition) && !view.overtaken.contains(partition)
+        };
+        if view.partitions.iter().any(free) {
+            return 0;
+        }
+        let ending = self.held.len() - self.keeping();
+        let at_once = (too_many + ending).div_ceil(EXTRAS_AT_ONCE);
+        too_many.min(at_once.saturating_sub(ending))
     }
 
     /// Reads the offset znodes that were neither written nor read for a while.

@@ -169,6 +169,63 @@ fn a_session_that_goes_on_finds_what_others_did_meanwhile() {
     assert_eq!(scene.claims.reattached(), [Step::Confirm(assignment)]);
 }
 
+/// Runs partitions 0 to 7 as the only member.
+fn running_eight() -> Scene {
+    let mut scene = Scene::new();
+    let steps = scene.claims.seen(&view(8, &["a"], &[]), scene.now);
+    assert_eq!(steps.len(), 8);
+    for partition in 0..8 {
+        let ours = Claimed::Ours(stored("7", 5));
+        let _assign = scene.claims.claimed(PartitionId(partition), ours, scene.now);
+    }
+    scene
+}
+
+#[test]
+fn extras_are_given_up_a_quarter_at_a_time_and_only_when_those_before_have_an_owner() {
+    let mut scene = running_eight();
+    let owners = |sessions: [i64; 8]| -> Vec<(i32, i64)> { (0..8).zip(sessions).collect() };
+    let crowd = |sessions| view(8, &["a", "b"], &owners(sessions));
+    assert_eq!(scene.claims.seen(&crowd([OURS; 8]), scene.now), []);
+    scene.now += RELEASE_DELAY;
+    let steps = scene.claims.seen(&crowd([OURS; 8]), scene.now);
+    let [Step::Tell(Order::Revoke { assignment, .. })] = steps[..] else {
+        panic!("{steps:?}")
+    };
+    assert_eq!(
+        scene.claims.seen(&crowd([OURS; 8]), scene.now),
+        [],
+        "it is being drained"
+    );
+    let drained = scene.claims.drained(assignment, Some(offset(7)), scene.now);
+    assert!(matches!(drained[..], [Step::Release { .. }]));
+    scene.claims.released(assignment.partition);
+    let at = usize::try_from(assignment.partition.0).unwrap();
+    let mut free = crowd([OURS; 8]);
+    free.owners.remove(&assignment.partition);
+    assert_eq!(scene.claims.seen(&free, scene.now), [], "nobody has taken it yet");
+    let mut sessions = [OURS; 8];
+    sessions[at] = 2;
+    let steps = scene.claims.seen(&crowd(sessions), scene.now);
+    assert!(
+        matches!(steps[..], [Step::Tell(Order::Revoke { .. })]),
+        "{steps:?}"
+    );
+}
+
+#[test]
+fn who_is_no_member_any_more_gives_everything_up() {
+    let mut scene = running_eight();
+    let owners: Vec<(i32, i64)> = (0..8).map(|partition| (partition, OURS)).collect();
+    assert_eq!(scene.claims.seen(&view(8, &[], &owners), scene.now), []);
+    scene.now += RELEASE_DELAY;
+    assert_eq!(
+        scene.claims.seen(&view(8, &[], &owners), scene.now).len(),
+        8,
+        "nobody may be there to take them one by one"
+    );
+}
+
 #[test]
 fn a_second_commit_waits_for_the_answer_to_the_first() {
     let (mut scene, assignment) = Scene::running();

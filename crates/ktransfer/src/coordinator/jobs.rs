@@ -20,6 +20,7 @@ pub(crate) enum Answer {
     Committed(Assignment, Committed),
     Released(PartitionId),
     Looked(PartitionId, u64, Option<Stored>),
+    LookedAll(Vec<(PartitionId, u64, Option<Stored>)>),
     Confirmed(Assignment, Confirmed),
     Topic(Result<Option<Vec<PartitionId>>, WatermarkError>),
     Prepared(Result<(), PrepareError>),
@@ -68,4 +69,23 @@ pub(crate) fn begin<Z: ZooKeeper, B: Brokers<Z>>(store: &Store<Z, B>, step: Step
             known,
         } => async move { Answer::Looked(partition, look, store.look(partition, known).await) }.boxed(),
     })
+}
+
+/// Takes the looks out of `steps` into one job: there is one for every partition that commits nothing, again and again.
+pub(crate) fn looks<Z: ZooKeeper, B: Brokers<Z>>(store: &Store<Z, B>, steps: &mut Vec<Step>) -> Option<Job> {
+    let mut looks = Vec::new();
+    steps.retain_mut(|step| {
+        if let Step::Look {
+            partition,
+            look,
+            known,
+        } = step
+        {
+            looks.push((*partition, *look, known.take()));
+            return false;
+        }
+        true
+    });
+    let store = store.clone();
+    (!looks.is_empty()).then(|| async move { Answer::LookedAll(store.look_all(looks).await) }.boxed())
 }

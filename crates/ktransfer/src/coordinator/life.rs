@@ -9,9 +9,9 @@ use kcommon::kafka::PartitionId;
 use kcommon::zookeeper::{Session, layout};
 use tokio::time::Instant;
 
-use super::chain;
 use super::first_start::{PrepareError, prepare};
 use super::group::Seen;
+use super::health::{Health, chain};
 use super::jobs::{self, Answer, Job};
 use super::looks::{FULL_EVERY, Looks, Outcome};
 use super::meters::Meters;
@@ -26,17 +26,6 @@ use crate::watermarks::WatermarkError;
 /// How often the topic is asked for once the module runs, and while it cannot yet.
 const TOPIC_EVERY: Duration = Duration::from_secs(5);
 const TOPIC_RETRY: Duration = Duration::from_secs(1);
-
-/// How a module is, for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Health {
-    /// On its way, at this step.
-    Starting(&'static str),
-    /// It delivers its share.
-    Well,
-    /// Something is wrong, and what to do.
-    Problem(String),
-}
 
 /// How far the module has come towards running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,9 +50,11 @@ pub(super) struct Life {
     progress: Progress,
     /// Why the module cannot run, or cannot see what it should.
     problem: Option<String>,
-    /// Since when the brokers have not answered.
-    unanswered: Option<Instant>,
+    /// Since when no broker has answered, or they have not known the topic.
+    unable: Option<Instant>,
     unowned: Unowned,
+    /// Whether the last look found a partition without owner.
+    free: bool,
     /// Whether the deletion of our `ids` znode is on its way.
     leaving: bool,
     /// `None` while the brokers are being asked.
@@ -83,15 +74,17 @@ impl Life {
             partitions: BTreeSet::new(),
             progress: Progress::Waiting,
             problem: None,
-            unanswered: None,
+            unable: None,
             unowned: Unowned::default(),
+            free: false,
             leaving: false,
             next_topic: Some(now),
         }
     }
 
     /// Sends the requests among `steps` and puts the orders into `outbox`.
-    pub(super) fn perform(&mut self, steps: Vec<Step>, outbox: &mut VecDeque<Order>, meters: &Meters) {
+    pub(super) fn perform(&mut self, mut steps: Vec<Step>, outbox: &mut VecDeque<Order>, meters: &Meters) {
+        self.jobs.extend(jobs::looks(&self.store, &mut steps));
         for step in steps {
             match jobs::begin(&self.store, step) {
                 Ok(job) => self.jobs.push(job),
@@ -136,6 +129,10 @@ impl Life {
                 Vec::new()
             }
             Answer::Looked(partition, look, found) => self.claims.looked(partition, look, found, now),
+            Answer::LookedAll(found) => found
+                .into_iter()
+                .flat_map(|(partition, look, found)| self.claims.looked(partition, look, found, now))
+                .collect(),
             Answer::Confirmed(assignment, confirmed) => {
                 let steps = self.claims.confirmed(assignment, confirmed, now);
                 if self.claims.runs(assignment) {
@@ -247,9 +244,19 @@ impl Life {
         }
     }
 
-    /// How long the brokers have not answered.
-    pub(super) fn unanswered(&self) -> Option<Instant> {
-        self.unanswered
+    /// Whether a look may begin now.
+    pub(super) fn can_look(&self) -> bool {
+        self.progress == Progress::Ready && self.looks.due().is_some()
+    }
+
+    /// Whether the last look found a partition that nobody owns.
+    pub(super) fn has_free(&self) -> bool {
+        self.free
+    }
+
+    /// Since when nothing can be delivered: no broker has answered, or they have not known the topic.
+    pub(super) fn unable(&self) -> Option<Instant> {
+        self.unable
     }
 
     /// Whether the module runs as it should.
@@ -304,7 +311,9 @@ impl Life {
             .partitions
             .iter()
             .filter(|partition| !view.owners.contains_key(partition) && !view.overtaken.contains(partition));
-        let overdue = self.unowned.note(&unowned.copied().collect::<Vec<_>>(), now);
+        let unowned: Vec<PartitionId> = unowned.copied().collect();
+        let overdue = self.unowned.note(&unowned, now);
+        self.free = !unowned.is_empty();
         if let Some(first) = overdue.first() {
             tracing::error!(
                 module = self.store.module,
@@ -327,7 +336,7 @@ impl Life {
         let topic = &self.store.topic;
         match answer {
             Ok(Some(partitions)) => {
-                self.unanswered = None;
+                self.unable = None;
                 let known = self.partitions.len();
                 self.partitions.extend(partitions);
                 if self.partitions.len() > known && self.progress == Progress::Ready {
@@ -342,13 +351,13 @@ impl Life {
                 }
             }
             Ok(None) => {
-                self.unanswered = None;
+                self.unable.get_or_insert(now);
                 self.problem = Some(format!(
                     "the brokers know no topic {topic}; waiting until it is created"
                 ));
             }
             Err(error) => {
-                self.unanswered.get_or_insert(now);
+                self.unable.get_or_insert(now);
                 self.problem = Some(format!("topic {topic}: {}", chain(&error)));
             }
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kcommon::kafka::TopicName;
 use kcommon::readiness::Latch;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::assignment::{Epochs, Order, Report};
 use crate::config::InitialOffset;
@@ -44,8 +44,6 @@ pub struct Link {
     pub orders: mpsc::Sender<Order>,
     /// From the module; when it closes, the module has ended.
     pub reports: mpsc::Receiver<Report>,
-    /// Whether the module can fetch and push at all; while it says `false` for long, it has no share.
-    pub able: watch::Receiver<bool>,
     /// Says why the module does not run as it should.
     pub latch: Latch,
 }

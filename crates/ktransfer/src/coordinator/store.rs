@@ -10,6 +10,8 @@
 //! a read. Requests of one session are applied in the order they were sent, so what the sync has overtaken will
 //! not be applied later. These loops end at the latest with the session.
 
+mod reading;
+
 use std::time::Duration;
 
 use kcommon::kafka::{CommitOffset, PartitionId, TopicName};
@@ -17,7 +19,7 @@ use kcommon::zookeeper::{Error, Lifetime, MultiError, Node, Session, Write, layo
 
 use super::servers::{Brokers, ZooKeeper};
 use super::{Module, Process};
-use crate::claims::{Claimed, Committed, Confirmed, Stored, Written};
+use crate::claims::{Claimed, Committed, Stored, Written};
 use crate::watermarks::{LogEnd, Watermarks};
 
 /// The wait before something that failed is tried again.
@@ -217,24 +219,6 @@ impl<Z: ZooKeeper, B: Brokers<Z>> Store<Z, B> {
         })
     }
 
-    /// Whether a partition is ours still, and its offset.
-    pub(crate) async fn confirm(&self, partition: PartitionId) -> Confirmed {
-        match self.state(partition).await {
-            Ok(State { ours: true, offset }) => Confirmed::Ours(offset),
-            Ok(State { ours: false, .. }) => Confirmed::NotOurs,
-            Err(error) => {
-                if !matches!(error, Error::Expired) {
-                    self.warn(
-                        partition,
-                        &error,
-                        "a claim could not be confirmed; its records wait",
-                    );
-                }
-                Confirmed::Unknown
-            }
-        }
-    }
-
     /// Writes the offset and deletes our owner znode. Ends when the owner znode is no longer ours. With `insist` what
     /// somebody else writes meanwhile is written over.
     pub(crate) async fn release(&self, partition: PartitionId, mut stored: Stored, insist: bool) {
@@ -312,26 +296,6 @@ impl<Z: ZooKeeper, B: Brokers<Z>> Store<Z, B> {
             }
             Err(error) => Err(error.source),
         }
-    }
-
-    /// What the offset znode holds now; one that is gone is created with `known`, or with the log's start.
-    pub(crate) async fn look(&self, partition: PartitionId, known: Option<Vec<u8>>) -> Option<Stored> {
-        let looked = async {
-            if let Some(node) = self.session.get(&self.offset(partition)).await? {
-                return Ok(Some(Stored::from(node)));
-            }
-            let start = match known {
-                Some(bytes) => Some(bytes),
-                None => self.log_start(partition).await.map(CommitOffset::to_znode),
-            };
-            let Some(bytes) = start else { return Ok(None) };
-            self.create_offset(partition, &bytes).await?;
-            Ok(Some(Stored { bytes, version: 0 }))
-        };
-        looked.await.unwrap_or_else(|error: Error| {
-            tracing::debug!(module = self.module, %partition, %error, "the offset could not be read");
-            None
-        })
     }
 
     async fn create_offset(&self, partition: PartitionId, bytes: &[u8]) -> Result<(), Error> {

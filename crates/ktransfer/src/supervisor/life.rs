@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kcommon::readiness::Latch;
 use kcommon::zookeeper;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -176,7 +176,6 @@ impl<'a> Life<'a> {
         let (order_sender, orders) = mpsc::channel(CHANNEL);
         let (reports, report_receiver) = mpsc::channel(CHANNEL);
         let (thread_ended, thread) = oneshot::channel();
-        let (able_sender, able) = watch::channel(true);
         let name = &self.module.name;
         let start = module::Start {
             module: self.module.clone(),
@@ -192,14 +191,12 @@ impl<'a> Life<'a> {
             .name(format!("kt-{name}"))
             .spawn(move || {
                 let outcome = module::run(start);
-                drop(able_sender);
                 // The supervisor has gone only when the process ends.
                 drop(thread_ended.send(outcome));
             })?;
         let link = coordinator::Link {
             orders: order_sender,
             reports: report_receiver,
-            able,
             latch: self.shared.readiness.latch(format!("module {name} coordination")),
         };
         let stop = CancellationToken::new();
