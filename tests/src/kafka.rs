@@ -265,6 +265,28 @@ impl Writer {
     }
 }
 
+impl Writer {
+    /// Writes a few records, and gives those that were not acknowledged with the reason; they may be stored all the same.
+    pub async fn try_produce(&self, topic: &str, records: Vec<NewRecord>) -> Vec<(NewRecord, anyhow::Error)> {
+        let mut waiting = Vec::new();
+        for record in records {
+            let sent = send(&self.producer, topic, &record).await;
+            waiting.push((record, sent));
+        }
+        let mut failed = Vec::new();
+        for (record, sent) in waiting {
+            let outcome = match sent {
+                Ok(future) => delivery(future).await.map(drop),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = outcome {
+                failed.push((record, error));
+            }
+        }
+        failed
+    }
+}
+
 fn options() -> AdminOptions {
     AdminOptions::new()
         .operation_timeout(Some(PATIENCE))

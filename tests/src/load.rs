@@ -4,23 +4,29 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use bytes::Bytes;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use crate::Cluster;
 use crate::audit::stepped;
+use crate::{Cluster, NewRecord, Writer};
 
-/// The time between two portions.
+/// The time between two portions. A portion has each key once at most, so that what is written again keeps its order.
 const BEAT: Duration = Duration::from_millis(20);
+
+/// How long a portion may take, whatever happens to the broker.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The wait before what was not acknowledged is written again.
+const RETRY: Duration = Duration::from_millis(200);
 
 /// What to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Load {
     /// Records per second, from 50.
     pub rate: u32,
-    /// Over how many keys, in turn.
+    /// Over how many keys, in turn: at least a fiftieth of the rate.
     pub keys: usize,
 }
 
@@ -51,15 +57,33 @@ impl Load {
             });
             let records: Vec<_> = records.collect();
             next += portion;
-            writer
-                .produce(&topic, records)
-                .await
-                .with_context(|| format!("a record of {topic} is not stored"))?;
+            store(&writer, &topic, records).await?;
         }
         let stored = steps.iter().enumerate();
         Ok(stored
             .map(|(number, &count)| (key(number).into(), count))
             .collect())
+    }
+}
+
+/// Writes a portion until all of it is acknowledged. A broker that comes back answers for a while that it knows no such
+/// topic. What is written again may be stored twice: to a judge that is a repeat, and one of a few records.
+async fn store(writer: &Writer, topic: &str, mut records: Vec<NewRecord>) -> Result<()> {
+    let start = Instant::now();
+    loop {
+        let failed = writer.try_produce(topic, records).await;
+        let mut again = Vec::new();
+        for (record, error) in failed {
+            if start.elapsed() > PATIENCE {
+                return Err(error.context(format!("a record of {topic} is not stored within {PATIENCE:?}")));
+            }
+            again.push(record);
+        }
+        if again.is_empty() {
+            return Ok(());
+        }
+        records = again;
+        tokio::time::sleep(RETRY).await;
     }
 }
 

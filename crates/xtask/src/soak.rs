@@ -20,6 +20,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use clap::{Args, Subcommand};
+use futures_util::future::try_join_all;
 use ktests::Load;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -117,8 +118,12 @@ async fn ktransfer(arguments: &Ktransfer) -> Result<ExitCode> {
     };
     let stop = CancellationToken::new();
     let _stops_the_load = stop.clone().drop_guard();
-    let load = soak.start_load(arguments.rate, &stop);
-    soak.watch(plan, length).await;
+    let mut load = soak.start_load(arguments.rate, &stop);
+    tokio::select! {
+        () = soak.watch(plan, length) => {}
+        // It ends before it is told to only when it fails: there is nothing to judge then.
+        ended = &mut load => return Err(ended?.err().context("the load ended by itself")?),
+    }
     stop.cancel();
     let produced = load.await.context("the load panicked")??;
     soak.end(&produced).await
@@ -144,16 +149,9 @@ impl Soak {
                 rate: rate / topics,
                 keys: KEYS,
             };
-            tokio::spawn(load.send(cluster, topic, stop.clone()))
+            load.send(cluster, topic, stop.clone())
         });
-        let senders: Vec<_> = senders.collect();
-        tokio::spawn(async move {
-            let mut produced = Vec::new();
-            for sender in senders {
-                produced.push(sender.await??);
-            }
-            Ok(produced)
-        })
+        tokio::spawn(try_join_all(senders.collect::<Vec<_>>()))
     }
 
     /// Makes the faults, then waits for those under way.

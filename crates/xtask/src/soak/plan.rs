@@ -117,7 +117,9 @@ fn fault(random: &mut fastrand::Rng, modules: usize) -> (Fault, Duration) {
         63..69 => (Fault::ZooKeeper, seconds(random, 6.0, 10.0)),
         69..77 => {
             let killed = random.bool();
-            (Fault::Broker { killed }, seconds(random, 0.0, 4.0))
+            // One that was killed may not come back before ZooKeeper has forgotten it: it would end at once.
+            let least = if killed { 7.0 } else { 0.0 };
+            (Fault::Broker { killed }, seconds(random, least, least + 3.0))
         }
         _ => {
             let trouble = trouble(random);
