@@ -201,10 +201,17 @@ impl State {
         let what = || format!("partition {id} offset {offset} key {} by {pusher}", text(&key));
         if let Some(ended) = partition.take_over(&pusher, cause, self.done_to_all, seen.start) {
             self.report.enter(&ended);
-            if let Some(turns) = partition.interleaved(seen.start) {
-                self.report.interleaved += 1;
+            if let Some((between, since)) = partition.interleaved(seen.start) {
+                let is_paused = self.done_to.get(instance_of(between)) == Some(&PAUSED);
+                let count = if is_paused {
+                    &mut self.report.woken
+                } else {
+                    &mut self.report.interleaved
+                };
+                *count += 1;
+                let between = format!("{between} had begun {since:?} ago, at {}", Self::clock());
                 self.report
-                    .example(|| format!("{turns}, at {}: {}", Self::clock(), what()));
+                    .example(|| format!("pushed by turns: {between}: {}", what()));
             }
         }
         match order {

@@ -131,12 +131,12 @@ impl Partition {
         (!is_first).then_some(ended)
     }
 
-    /// Who pushed the partition by turns, if who pushes now was pushing a moment ago with another in between: two are at work.
-    pub(super) fn interleaved(&self, now: Instant) -> Option<String> {
+    /// If who pushes now was pushing a moment ago, with another in between: that other, and how long ago it began. Two are
+    /// at work, or the other has pushed once what it should not have.
+    pub(super) fn interleaved(&self, now: Instant) -> Option<(&str, Duration)> {
         let mut changes = self.changes.iter();
         let [(_, before), (at, between), (_, current)] = [changes.next()?, changes.next()?, changes.next()?];
-        (before == current && now - *at < FLICKER)
-            .then(|| format!("{current} pushes again {:?} after {between} had begun", now - *at))
+        (before == current && now - *at < FLICKER).then_some((between, now - *at))
     }
 
     pub(super) fn begin(&mut self, number: u64, push: Push, now: Instant) {

@@ -32,6 +32,9 @@ pub struct AuditReport {
     pub repeated: u64,
     /// Take-overs that followed each other so fast that two must have pushed at once.
     pub interleaved: u64,
+    /// The same, when one of the two had been stopped (SIGSTOP): the push of a worker that was stopped between its look at
+    /// the lease and its write. At most one for each stop; the scenario of the stopped process judges that.
+    pub woken: u64,
     /// Requests that nobody can have meant.
     pub unknown: u64,
     /// Take-overs by what they followed.
@@ -121,6 +124,7 @@ impl fmt::Display for AuditReport {
             out_of_order,
             repeated,
             interleaved,
+            woken,
             unknown,
             causes,
             overlaps,
@@ -129,7 +133,7 @@ impl fmt::Display for AuditReport {
         write!(
             formatter,
             "{produced} records, {pushes} pushes, {delivered} delivered: {lost} lost, {out_of_order} out of order per key, \
-             {repeated} repeated, {interleaved} interleaved, {unknown} unknown"
+             {repeated} repeated, {interleaved} interleaved, {woken} by a stopped pusher on waking, {unknown} unknown"
         )?;
         for (pair, Overlaps { count, longest }) in overlaps {
             let whose = match pair {

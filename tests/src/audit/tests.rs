@@ -175,6 +175,18 @@ fn two_pushers_by_turns_are_interleaved() {
 }
 
 #[test]
+fn one_push_of_a_pusher_that_was_stopped_is_told_apart() {
+    let mut story = Story::new();
+    story.pushes("1.0", 0..3, 0);
+    story.audit.note("1", PAUSED);
+    story.push("2.0", 2, 5000);
+    story.push("1.0", 2, 5010);
+    story.push("2.0", 3, 5020);
+    let report = story.report(4);
+    assert_eq!((report.woken, report.interleaved), (1, 0), "{report}");
+}
+
+#[test]
 fn what_nobody_produced_is_unknown() {
     let mut story = Story::new();
     story.pushes("1.0", 0..3, 0);
