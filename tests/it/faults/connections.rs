@@ -85,6 +85,33 @@ async fn answers_that_pass_without_requests_cost_nothing_but_the_session() {
 }
 
 #[tokio::test]
+async fn commits_go_on_over_a_connection_that_is_two_seconds_late() {
+    let scene = Scene::new("late", Duration::from_secs(20), 4_000).await;
+    let owned = scene.world.owned_by(&scene.first).await;
+    let stored = async || {
+        let World {
+            znodes,
+            module,
+            topic,
+            ..
+        } = &scene.world;
+        let offsets = znodes.offsets(module, topic).await.unwrap();
+        owned.iter().map(|partition| offsets[partition]).sum::<i64>()
+    };
+    // A request and its answer take two seconds together.
+    scene.proxy.delay(Duration::from_secs(1));
+    let before = stored().await;
+    eventually("commits go on", PATIENCE, async || stored().await > before + 200).await;
+    assert_eq!(
+        scene.world.owned_by(&scene.first).await,
+        owned,
+        "it stays the owner"
+    );
+    scene.proxy.heal();
+    scene.ends_well().await;
+}
+
+#[tokio::test]
 async fn a_reset_in_the_middle_of_a_multi_loses_nothing_whether_the_server_has_it_or_not() {
     let mut scene = Scene::new("multi", SESSION, 8_000).await;
     for moment in [Moment::Before, Moment::After] {
