@@ -121,6 +121,12 @@ impl Lease {
         BootTime::now().nanos() < deadline && !self.is_void(epoch) && !self.is_held(epoch)
     }
 
+    /// From when on no push starts unless the lease is extended; what is past means that none may.
+    #[must_use]
+    pub fn deadline(&self) -> BootTime {
+        BootTime(Duration::from_nanos(self.0.deadline.load(Ordering::Acquire)))
+    }
+
     /// Whether requests of this epoch that are still on the wire must be cut now.
     #[must_use]
     pub fn must_cut(&self, epoch: Epoch) -> bool {
@@ -240,6 +246,14 @@ mod tests {
         let lease = Lease::new();
         lease.extend(ago(LONG.timeout - LONG.margin() / 2), LONG);
         assert!(!lease.may_push(epoch) && lease.must_cut(epoch));
+    }
+
+    #[test]
+    fn the_deadline_is_past_until_the_lease_begins_and_is_what_extends_it() {
+        let (lease, now) = (Lease::new(), BootTime::now());
+        assert!(lease.deadline() < now);
+        lease.extend(now, LONG);
+        assert_eq!(lease.deadline(), LONG.deadline(now));
     }
 
     #[test]

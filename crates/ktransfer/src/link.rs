@@ -2,7 +2,9 @@
 //!
 //! The worker owns the connection and polls it together with the exchange, in its own task. So the lease is
 //! checked in the very poll that writes the request: with a connection on a task of its own, a process that was
-//! stopped past its lease would still write requests when it wakes. It also costs no hand-over.
+//! stopped past its lease would still write requests when it wakes. It also costs no hand-over. Between that check and the
+//! write lies hyper's work on the request, some microseconds in which the process can be stopped as well: so the socket
+//! looks at the clock once more, right before the first byte.
 //!
 //! Redirects are answers like any other: they are never followed.
 
@@ -28,6 +30,8 @@ use tokio::time::Instant;
 pub use timer::Timer;
 use turns::{Turn, Turns};
 use wire::{Payload, Socket, Wire};
+
+use crate::lease::BootTime;
 
 /// An open connection.
 pub struct Link {
@@ -97,8 +101,10 @@ pub enum ConnectError {
 
 /// What an exchange asks its worker while it runs.
 pub trait Control {
-    /// Asked right before the first byte is written.
+    /// Asked right before the request is handed over.
     fn may_start(&self) -> bool;
+    /// Asked once, at the start: the first byte is not given to the kernel from then on.
+    fn deadline(&self) -> BootTime;
     /// Asked in every poll: whether to give up at once. Arranges for `cx` to be woken when that changes.
     fn is_cut(&self, cx: &mut Context<'_>) -> bool;
 }
@@ -151,7 +157,7 @@ impl Link {
         timer: &mut Timer,
         control: &impl Control,
     ) -> Result<(StatusCode, bool), ExchangeError> {
-        self.wire.begin();
+        self.wire.begin(control.deadline());
         let request = request.map(|value| Payload::new(value, &self.wire));
         let (wire, turns, connection) = (&self.wire, &self.turns, &mut self.connection);
         let mut talk = pin!(talk(&mut self.sender, request, limits.answer_bytes, control));
@@ -172,6 +178,9 @@ impl Link {
             }
         })
         .await;
+        if wire.is_shut() {
+            return Err(ExchangeError::Shut);
+        }
         let stale = self.used && !wire.is_answered();
         self.used = true;
         outcome

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::assignment::Epoch;
 use crate::dispatcher::{Dispatcher, End, Seat};
+use crate::lease::BootTime;
 use crate::link::{ConnectError, Control, ExchangeError, Link, Timer};
 use crate::meters::Meters;
 use crate::retry::Next;
@@ -53,6 +54,10 @@ struct Permission<'a> {
 impl Control for Permission<'_> {
     fn may_start(&self) -> bool {
         self.dispatcher.borrow().may_start(self.epoch)
+    }
+
+    fn deadline(&self) -> BootTime {
+        self.dispatcher.borrow().deadline()
     }
 
     fn is_cut(&self, cx: &mut Context<'_>) -> bool {

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{Dispatcher, Partition, Seat};
 use crate::assignment::Epoch;
+use crate::lease::BootTime;
 use crate::scheduler::Job;
 
 /// How a job ends.
@@ -63,6 +64,12 @@ impl Dispatcher {
     #[must_use]
     pub fn may_start(&self, epoch: Epoch) -> bool {
         self.lease.may_push(epoch) && self.partitions.get(&epoch).is_some_and(Partition::is_running)
+    }
+
+    /// When the lease ends, as far as it is known now: asked when an exchange begins.
+    #[must_use]
+    pub fn deadline(&self) -> BootTime {
+        self.lease.deadline()
     }
 
     /// Whether the worker's request is cut; if not, `cx` is woken when it is.

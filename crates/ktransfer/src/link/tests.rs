@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::lease::{Lease, Terms};
 
 /// What the server does with one connection, request by request.
 #[derive(Clone, Copy)]
@@ -48,9 +49,20 @@ async fn server<const N: usize>(script: [Act; N]) -> String {
 
 struct Open(Cell<bool>);
 
+/// A lease that lasts for longer than a test.
+fn lease() -> Lease {
+    let lease = Lease::new();
+    lease.extend(BootTime::now(), Terms::new(Duration::from_secs(600)));
+    lease
+}
+
 impl Control for Open {
     fn may_start(&self) -> bool {
         self.0.get()
+    }
+
+    fn deadline(&self) -> BootTime {
+        lease().deadline()
     }
 
     fn is_cut(&self, _cx: &mut Context<'_>) -> bool {
@@ -179,6 +191,36 @@ async fn a_shut_gate_writes_nothing() {
         StatusCode::OK,
         "the server has seen one request"
     );
+}
+
+/// The lease was still good when the worker looked at it; then the process was stopped.
+struct Woken;
+
+impl Control for Woken {
+    fn may_start(&self) -> bool {
+        true
+    }
+
+    fn deadline(&self) -> BootTime {
+        BootTime::now()
+    }
+
+    fn is_cut(&self, _cx: &mut Context<'_>) -> bool {
+        false
+    }
+}
+
+#[tokio::test]
+async fn a_lease_that_ends_between_the_look_and_the_write_lets_no_byte_out() {
+    let address = server([Act::Answer(OK)]).await;
+    let mut link = connect_to(&address).await;
+    let request = Request::post("/x")
+        .header("host", "backend")
+        .body(Bytes::from_static(b"value"))
+        .unwrap();
+    let outcome = link.exchange(request, &LIMITS, &mut Timer::new(), &Woken).await;
+    assert!(matches!(outcome, Err(ExchangeError::Shut)), "{outcome:?}");
+    assert!(!link.wire.is_written() && link.wire.is_shut());
 }
 
 #[tokio::test]

@@ -14,6 +14,8 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::lease::BootTime;
+
 /// Head and body up to so many bytes are copied together: a `send` costs the kernel less than a `writev` of two pieces.
 const MOST_JOINED: usize = 2048;
 
@@ -21,6 +23,10 @@ const MOST_JOINED: usize = 2048;
 /// thread.
 #[derive(Debug, Default)]
 pub(super) struct Wire {
+    /// No first byte is written from here on.
+    deadline: Cell<Option<BootTime>>,
+    /// The first byte was not written because of that.
+    shut: Cell<bool>,
     /// A byte of the request is with the kernel.
     begun: Cell<bool>,
     /// hyper has taken the whole body into its buffer.
@@ -32,8 +38,10 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    /// A new request begins.
-    pub(super) fn begin(&self) {
+    /// A new request begins, whose first byte is to be written before `deadline`.
+    pub(super) fn begin(&self, deadline: BootTime) {
+        self.deadline.set(Some(deadline));
+        self.shut.set(false);
         self.begun.set(false);
         self.taken.set(false);
         self.written.set(false);
@@ -46,6 +54,24 @@ impl Wire {
 
     pub(super) fn is_answered(&self) -> bool {
         self.answered.get()
+    }
+
+    /// Whether the deadline came before the first byte: not one was written.
+    pub(super) fn is_shut(&self) -> bool {
+        self.shut.get()
+    }
+
+    /// Asked before each write.
+    ///
+    /// # Errors
+    /// It would be the first one, and the deadline is past. The connection ends by it.
+    fn check(&self) -> io::Result<()> {
+        let is_past = |deadline| BootTime::now() >= deadline;
+        if self.begun.get() || !self.deadline.get().is_some_and(is_past) {
+            return Ok(());
+        }
+        self.shut.set(true);
+        Err(io::Error::other("the lease has run out"))
     }
 }
 
@@ -85,6 +111,7 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.wire.check()?;
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
         self.wire.begun.set(true);
         Poll::Ready(Ok(written))
@@ -111,13 +138,15 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let Self { stream, joined, .. } = &mut *self;
+        let Self { stream, wire, joined } = &mut *self;
         let length: usize = bufs.iter().map(|buf| buf.len()).sum();
         let written = if length > MOST_JOINED {
+            wire.check()?;
             Pin::new(stream).poll_write_vectored(cx, bufs)
         } else {
             joined.clear();
             bufs.iter().for_each(|buf| joined.extend_from_slice(buf));
+            wire.check()?;
             Pin::new(stream).poll_write(cx, joined)
         };
         let written = ready!(written)?;
