@@ -1,6 +1,7 @@
 //! ktransfer pushes the records of Kafka topics to HTTP backends: in order per key, at least once, over a fleet
 //! of instances that ZooKeeper coordinates. `docs/architecture.md` has the map.
 
+pub mod acks;
 pub mod assignment;
 pub mod budget;
 pub mod claims;
