@@ -1,6 +1,8 @@
 //! Ownership on a real ZooKeeper: claims, quota, hand-over, fencing, moves, garbage, and what the znodes hold.
 
 #[cfg(test)]
+mod acks;
+#[cfg(test)]
 mod instance;
 #[cfg(test)]
 mod scene;

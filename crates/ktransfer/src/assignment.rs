@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use kcommon::kafka::{CommitOffset, PartitionId};
 use tokio::time::Instant;
 
+use crate::acks::Acks;
+
 /// One life of a partition in this process. Raised at every assign, seek and re-assign, so that an
 /// acknowledgement or a commit of an earlier life can be told from a current one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,14 +48,14 @@ pub struct Assignment {
 }
 
 /// What coordination tells a module.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// The partition is ours: deliver it from `position` on.
+    /// The partition is ours: deliver what is not done.
     Assign {
         /// The partition and its new epoch.
         assignment: Assignment,
-        /// The first offset to deliver.
-        position: CommitOffset,
+        /// Everything below its base is done, and these offsets above it.
+        done: Acks,
     },
     /// Stop starting pushes, wait for those in flight until `deadline`, cut the rest, answer with
     /// [`Report::Drained`]. An epoch that the module does not hold is answered at once.
@@ -91,19 +93,19 @@ pub enum CommitOutcome {
 /// What a module tells its coordination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
-    /// Everything below `position` is done. At most one per assignment is under way.
+    /// So much is done. At most one per assignment is under way.
     Commit {
         /// The partition and epoch.
         assignment: Assignment,
-        /// The next offset to deliver.
-        position: CommitOffset,
+        /// Everything below its base, which is the next offset to deliver, and these offsets above it.
+        done: Acks,
     },
     /// The answer to [`Order::Revoke`]: no request of this epoch is on the wire any more.
     Drained {
         /// The partition and the epoch that has ended.
         assignment: Assignment,
-        /// The last commit position; `None` when the module did not hold the epoch.
-        position: Option<CommitOffset>,
+        /// What is done, as in [`Report::Commit`]; `None` when the module did not hold the epoch.
+        done: Option<Acks>,
         /// Requests that were still on the wire at the deadline and were cut: their outcome is unknown, and
         /// their records will be pushed again by the next owner.
         cut: usize,

@@ -19,6 +19,7 @@ mod simulation;
 mod step;
 #[cfg(test)]
 mod tests;
+mod topic;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use kcommon::kafka::{CommitOffset, OffsetTextError, PartitionId};
 use tokio::time::Instant;
 
+use crate::acks::{Acks, Map, TopicIdentity};
 use crate::assignment::{Assignment, CommitOutcome, Epochs, Order};
 use classic::Plan;
 use phase::{Ending, Life, Phase};
@@ -105,15 +107,15 @@ impl Claims {
                 self.held.remove(&partition);
                 Vec::new()
             }
-            Claimed::Ours(stored) if self.stopping => self.release(partition, stored),
-            Claimed::Ours(stored) => self.assign(partition, stored, now),
+            Claimed::Ours(stored, _map) if self.stopping => self.release(partition, stored, None),
+            Claimed::Ours(stored, map) => self.assign(partition, stored, map, now),
         };
         steps.extend(self.claim_wanted());
         steps
     }
 
     /// The module wants to commit.
-    pub fn commit(&mut self, assignment: Assignment, position: CommitOffset) -> Vec<Step> {
+    pub fn commit(&mut self, assignment: Assignment, acks: Acks) -> Vec<Step> {
         let Assignment { partition, epoch } = assignment;
         let life = match self.held.get_mut(&partition) {
             Some(Phase::Running(life) | Phase::Draining(life, Ending::Release)) if life.epoch == epoch => {
@@ -124,12 +126,17 @@ impl Claims {
         if life.committing.is_some() || life.drained.is_some() || life.confirming {
             return vec![done(assignment, CommitOutcome::Again)];
         }
-        life.committing = Some(position);
+        let position = acks.base();
+        life.committing = Some((position, acks.count()));
         life.look = None;
+        // A map that is stored is emptied once, so that it can be seen to be empty; after that it is left alone.
+        let plain = acks.is_empty() && life.above == 0;
+        let topic = life.topic.clone();
         vec![Step::Commit {
             assignment,
             version: life.stored.version,
             position,
+            map: (!plain).then_some(Map { topic, acks }),
         }]
     }
 
@@ -140,7 +147,7 @@ impl Claims {
             Some(Phase::Running(life) | Phase::Draining(life, _)) if life.epoch == epoch => life,
             _ => return vec![done(assignment, CommitOutcome::Refused)],
         };
-        let Some(position) = life.committing.take() else {
+        let Some((position, above)) = life.committing.take() else {
             return Vec::new();
         };
         let asked = !std::mem::take(&mut life.restoring);
@@ -151,6 +158,7 @@ impl Claims {
                     bytes: position.to_znode(),
                     version,
                 };
+                life.above = above;
                 life.checked = now;
                 life.unsure = None;
                 done(CommitOutcome::Committed(position)).into_iter().collect()
@@ -179,14 +187,9 @@ impl Claims {
     }
 
     /// The module has no request of the epoch on the wire any more.
-    pub fn drained(
-        &mut self,
-        assignment: Assignment,
-        position: Option<CommitOffset>,
-        now: Instant,
-    ) -> Vec<Step> {
+    pub fn drained(&mut self, assignment: Assignment, acks: Option<Acks>, now: Instant) -> Vec<Step> {
         match self.held.get_mut(&assignment.partition) {
-            Some(Phase::Draining(life, _)) if life.epoch == assignment.epoch => life.drained = Some(position),
+            Some(Phase::Draining(life, _)) if life.epoch == assignment.epoch => life.drained = Some(acks),
             _ => return Vec::new(),
         }
         self.finish(assignment.partition, now)
@@ -225,6 +228,7 @@ impl Claims {
             }
             Some(Phase::Stopped {
                 stored,
+                topic,
                 look: expected,
                 checked,
             }) if *expected == Some(look) => {
@@ -233,10 +237,10 @@ impl Claims {
                 let Some(found) = found else { return Vec::new() };
                 *stored = found.clone();
                 if found.position().is_err() {
-                    Vec::new()
-                } else {
-                    self.assign(partition, found, now)
+                    return Vec::new();
                 }
+                let map = void(topic.take());
+                self.assign(partition, found, map, now)
             }
             _ => Vec::new(),
         }
@@ -281,12 +285,15 @@ impl Claims {
             .collect()
     }
 
-    fn assign(&mut self, partition: PartitionId, stored: Stored, now: Instant) -> Vec<Step> {
+    /// Begins an epoch. A map of another position is void.
+    fn assign(&mut self, partition: PartitionId, stored: Stored, map: Map, now: Instant) -> Vec<Step> {
+        let Map { topic, acks } = map;
         let Ok(position) = stored.position() else {
             self.held.insert(
                 partition,
                 Phase::Stopped {
                     stored,
+                    topic,
                     look: None,
                     checked: now,
                 },
@@ -294,9 +301,16 @@ impl Claims {
             return Vec::new();
         };
         let epoch = self.epochs.next();
+        let done = if acks.base() == position {
+            acks
+        } else {
+            Acks::none(position)
+        };
         let life = Life {
             epoch,
             stored,
+            topic,
+            above: done.count(),
             committing: None,
             restoring: false,
             unsure: None,
@@ -308,17 +322,18 @@ impl Claims {
         self.held.insert(partition, Phase::Running(life));
         vec![Step::Tell(Order::Assign {
             assignment: Assignment { partition, epoch },
-            position,
+            done,
         })]
     }
 
-    fn release(&mut self, partition: PartitionId, stored: Stored) -> Vec<Step> {
+    fn release(&mut self, partition: PartitionId, stored: Stored, map: Option<Map>) -> Vec<Step> {
         self.held.insert(partition, Phase::Releasing);
         let insist = self.plan.is_some();
         vec![Step::Release {
             partition,
             stored,
             insist,
+            map,
         }]
     }
 
@@ -338,7 +353,7 @@ impl Claims {
                 self.held.insert(partition, Phase::Draining(life, Ending::GiveUp));
                 Vec::new()
             }
-            Some(Phase::Stopped { stored, .. }) => self.release(partition, stored),
+            Some(Phase::Stopped { stored, .. }) => self.release(partition, stored, None),
             Some(other) => {
                 self.held.insert(partition, other);
                 Vec::new()
@@ -352,24 +367,34 @@ impl Claims {
         let Some(Phase::Draining(life, ending)) = self.held.get(&partition) else {
             return Vec::new();
         };
-        let (Some(last), None) = (life.drained, life.committing) else {
+        let (Some(last), None) = (&life.drained, life.committing) else {
             return Vec::new();
         };
-        let mut stored = life.stored.clone();
+        let (mut stored, topic) = (life.stored.clone(), life.topic.clone());
+        let mut map = None;
         match *ending {
-            Ending::Reassign => return self.assign(partition, stored, now),
+            Ending::Reassign => return self.assign(partition, stored, void(topic), now),
             Ending::GiveUp => {}
             Ending::Release => {
                 // Never back: what is stored is done, whatever the module says at its end.
-                if let Some(position) = last
-                    && stored.position().is_ok_and(|stored| position > stored)
+                if let Some(acks) = last
+                    && stored.position().is_ok_and(|stored| acks.base() >= stored)
                 {
-                    stored.bytes = position.to_znode();
+                    if stored.position() != Ok(acks.base()) {
+                        stored.bytes = acks.base().to_znode();
+                    }
+                    let acks = acks.clone();
+                    map = Some(Map { topic, acks });
                 }
             }
         }
-        self.release(partition, stored)
+        self.release(partition, stored, map)
     }
+}
+
+/// Nothing is known to be done above the position, whatever it is.
+fn void(topic: Option<TopicIdentity>) -> Map {
+    Map::empty(topic, CommitOffset::ZERO)
 }
 
 fn done(assignment: Assignment, outcome: CommitOutcome) -> Step {

@@ -8,9 +8,6 @@
 //! session everything begins anew. A session that goes on through another client takes nothing with it: each claim is
 //! read again, and goes on when it is confirmed. When the module itself ends, without draining, the coordinator gives up its
 //! claims and its `ids` znode before it ends too, so that the supervisor can start both again.
-//!
-//! (Stored acknowledgements and a topic that was created anew are
-//! not coordinated specially yet: they belong into `store` and `life`.)
 
 pub(crate) mod first_start;
 pub(crate) mod group;
@@ -84,6 +81,7 @@ pub async fn run(module: Module, process: Process, link: Link, stop: Cancellatio
     coordinator.meters.held.set(0.0);
     coordinator.meters.unowned.set(0.0);
     coordinator.meters.stopped.set(0.0);
+    coordinator.meters.acks_stored.set(0.0);
     ended
 }
 
@@ -251,7 +249,7 @@ impl Coordinator {
             self.module.drain_timeout,
         );
         let sessions = self.process.sessions.clone();
-        self.life = Some(Life::new(store, claims, sessions, self.module.initial_offset));
+        self.life = Some(Life::new(store, claims, sessions, &self.module));
     }
 
     /// First the `ids` znode, so that the others' quotas grow before our partitions are free; then the drain.
@@ -278,12 +276,12 @@ impl Coordinator {
 
     fn reported(&mut self, report: Report) {
         let steps = match (&mut self.life, report) {
-            (Some(life), Report::Commit { assignment, position }) => life.claims.commit(assignment, position),
+            (Some(life), Report::Commit { assignment, done }) => life.claims.commit(assignment, done),
             (
                 Some(life),
                 Report::Drained {
                     assignment,
-                    position,
+                    done,
                     cut,
                 },
             ) => {
@@ -295,7 +293,7 @@ impl Coordinator {
                         "requests were cut at the end of the drain; their records will be pushed again"
                     );
                 }
-                life.claims.drained(assignment, position, Instant::now())
+                life.claims.drained(assignment, done, Instant::now())
             }
             (None, Report::Commit { assignment, .. }) => {
                 vec![Step::Tell(Order::CommitDone {

@@ -15,14 +15,17 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use kcommon::kafka::{CommitOffset, PartitionId};
+use kcommon::kafka::PartitionId;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::acks::Acks;
 use crate::assignment::{Assignment, CommitOutcome, Epoch, Report};
 use crate::budget::Budget;
+use crate::committer::Stored;
 use crate::key::TakeHash;
 use crate::lease::Lease;
+use crate::ledger::Ledger;
 use crate::meters::{Levels, Meters};
 use crate::scheduler::Scheduler;
 use flights::Flights;
@@ -67,6 +70,8 @@ pub struct Dispatcher {
     waits: Waits,
     lease: Lease,
     budget: Budget,
+    /// What the commits of the whole process store.
+    stored: Stored,
     outbox: VecDeque<Report>,
     /// Rung when the module's loop has something new to do: a report, or an earlier back-off.
     bell: Rc<Notify>,
@@ -78,7 +83,7 @@ pub struct Dispatcher {
 impl Dispatcher {
     /// The state of a module without partitions.
     #[must_use]
-    pub fn new(bounds: Bounds, lease: Lease, budget: Budget, meters: Rc<Meters>) -> Self {
+    pub fn new(bounds: Bounds, lease: Lease, budget: Budget, stored: Stored, meters: Rc<Meters>) -> Self {
         Self {
             bounds,
             scheduler: Scheduler::default(),
@@ -87,6 +92,7 @@ impl Dispatcher {
             waits: Waits::default(),
             lease,
             budget,
+            stored,
             outbox: VecDeque::new(),
             bell: Rc::new(Notify::new()),
             thirst: Rc::new(Notify::new()),
@@ -111,11 +117,16 @@ impl Dispatcher {
             .any(|known| known.assignment.partition == partition)
     }
 
-    /// Begins a partition. Returns what its fetch waits on for room.
-    pub fn assign(&mut self, assignment: Assignment, position: CommitOffset, now: Instant) -> Rc<Notify> {
+    /// Begins a partition, of which so much is done. Returns what its fetch waits on for room.
+    pub fn assign(&mut self, assignment: Assignment, done: Acks, now: Instant) -> Rc<Notify> {
         let lane = self.scheduler.open(assignment.epoch);
         let share = self.budget.share(self.partitions.len() + 1);
-        let partition = Partition::new(assignment, lane, (position, share), &self.bounds, now);
+        let parts = (
+            Ledger::new(done, self.bounds.max_uncommitted),
+            share,
+            self.stored.part(),
+        );
+        let partition = Partition::new(assignment, lane, parts, self.bounds.commit_interval, now);
         let room = partition.room();
         self.partitions.insert(assignment.epoch, partition);
         self.share_out();
@@ -128,7 +139,7 @@ impl Dispatcher {
         let Some(partition) = self.partitions.get_mut(&assignment.epoch) else {
             self.report(Report::Drained {
                 assignment,
-                position: None,
+                done: None,
                 cut: 0,
             });
             return;
@@ -261,10 +272,10 @@ impl Dispatcher {
             Phase::Running => return,
             Phase::Lost => {}
             Phase::Draining { cut, .. } => {
-                let position = Some(partition.ledger.commit_position());
+                let done = Some(partition.ledger.acks());
                 self.report(Report::Drained {
                     assignment: partition.assignment,
-                    position,
+                    done,
                     cut,
                 });
             }

@@ -5,11 +5,17 @@
 //! offset of the first record that is not done or, when all are done, the position that the fetch has reached.
 //! It is never computed from offsets: compaction and transactions leave gaps.
 //!
+//! What is done above the commit position can be taken out as [`Acks`], stored, and given to the ledger of a later
+//! life, which then knows of the records it admits whether they were done before.
+//!
 //! Pure: no clock, no I/O. One owner, the module's thread.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use kcommon::kafka::{CommitOffset, RecordOffset};
+
+use crate::acks::{Acks, Builder, Remembered};
 
 /// A record's place in its ledger: dense, from 0, in the order of admission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,18 +100,22 @@ pub struct Ledger {
     newest: Option<RecordOffset>,
     /// At most this many records between the commit position and the newest (`max_uncommitted`).
     limit: usize,
+    /// What was done in an earlier life and has not been fetched in this one.
+    before: Option<Remembered>,
 }
 
 impl Ledger {
-    /// An empty ledger that starts at `position` and holds at most `limit` records.
+    /// An empty ledger that starts at the base of `acks`, which were done before, and holds at most `limit` records.
     #[must_use]
-    pub fn new(position: CommitOffset, limit: usize) -> Self {
+    pub fn new(acks: impl Into<Acks>, limit: usize) -> Self {
+        let acks = acks.into();
         Self {
             slots: VecDeque::new(),
             base: 0,
-            reached: position,
+            reached: acks.base(),
             newest: None,
             limit,
+            before: (!acks.is_empty()).then(|| Remembered::new(acks)),
         }
     }
 
@@ -133,6 +143,19 @@ impl Ledger {
         self.slots
             .front()
             .and_then(|slot| RecordOffset::try_from(slot.offset()).ok())
+    }
+
+    /// Whether the record at `offset` was done in an earlier life, so that it is to be entered as [`Entry::Done`].
+    /// Asked before each admission.
+    pub fn was_done_before(&mut self, offset: RecordOffset) -> bool {
+        let Some(before) = &mut self.before else {
+            return false;
+        };
+        let done = before.is_done(offset);
+        if before.is_exhausted() {
+            self.before = None;
+        }
+        done
     }
 
     /// Enters a record that the fetch returned. The caller asks [`Ledger::is_full`] first; a record that is
@@ -193,6 +216,28 @@ impl Ledger {
         self.oldest().map_or(self.reached, CommitOffset::before)
     }
 
+    /// What is done above the commit position: takes time in proportion to [`Ledger::len`].
+    #[must_use]
+    pub fn acks(&self) -> Acks {
+        let mut acks = Builder::new(self.commit_position());
+        let mut run: Option<Range<i64>> = None;
+        for slot in &self.slots {
+            let after = slot.offset().saturating_add(1);
+            match &mut run {
+                // Between two records that follow each other there is none: that counts as done.
+                Some(run) if slot.is_done() => run.end = after,
+                None if slot.is_done() => run = Some(slot.offset()..after),
+                Some(_) | None => run.take().iter().for_each(|run| acks.add(run)),
+            }
+        }
+        run.iter().for_each(|run| acks.add(run));
+        if let Some(before) = &self.before {
+            let newest = self.newest.map_or(0, |newest| newest.get().saturating_add(1));
+            before.add_rest(newest, &mut acks);
+        }
+        acks.finish()
+    }
+
     /// What the fetch has reached: where to fetch from after an interruption inside this epoch.
     #[must_use]
     pub fn reached(&self) -> CommitOffset {
@@ -231,6 +276,10 @@ mod tests {
         CommitOffset::try_from(offset).unwrap()
     }
 
+    fn ledger(start: i64, limit: usize) -> Ledger {
+        Ledger::new(position(start), limit)
+    }
+
     fn seq(admission: Admission) -> Seq {
         match admission {
             Admission::Entered(seq) => seq,
@@ -240,7 +289,7 @@ mod tests {
 
     #[test]
     fn the_first_record_alone_is_committed() {
-        let mut ledger = Ledger::new(CommitOffset::ZERO, 10);
+        let mut ledger = ledger(0, 10);
         let first = seq(ledger.admit(record(0), Entry::Pending));
         assert_eq!(ledger.commit_position(), position(0));
         assert_eq!(ledger.ack(first), Acked::Advanced);
@@ -249,7 +298,7 @@ mod tests {
 
     #[test]
     fn filtered_records_are_committed() {
-        let mut ledger = Ledger::new(position(5), 10);
+        let mut ledger = ledger(5, 10);
         for offset in 5..100 {
             ledger.admit(record(offset), Entry::Done);
         }
@@ -259,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_later_success_never_passes_a_pending_record() {
-        let mut ledger = Ledger::new(position(0), 10);
+        let mut ledger = ledger(0, 10);
         let first = seq(ledger.admit(record(0), Entry::Pending));
         let second = seq(ledger.admit(record(1), Entry::Pending));
         assert_eq!(ledger.ack(second), Acked::Held);
@@ -272,7 +321,7 @@ mod tests {
 
     #[test]
     fn the_fetchs_position_counts_only_when_all_is_done() {
-        let mut ledger = Ledger::new(position(0), 10);
+        let mut ledger = ledger(0, 10);
         let first = seq(ledger.admit(record(10), Entry::Pending));
         ledger.reach(position(62));
         assert_eq!(ledger.commit_position(), position(10));
@@ -284,7 +333,7 @@ mod tests {
 
     #[test]
     fn what_was_fetched_before_is_stale() {
-        let mut ledger = Ledger::new(position(5), 10);
+        let mut ledger = ledger(5, 10);
         assert_eq!(ledger.admit(record(4), Entry::Pending), Admission::Stale);
         let _first = seq(ledger.admit(record(5), Entry::Pending));
         assert_eq!(ledger.admit(record(5), Entry::Pending), Admission::Stale);
@@ -306,13 +355,33 @@ mod tests {
 
     #[test]
     fn it_is_full_at_its_limit_and_open_below() {
-        let mut ledger = Ledger::new(position(0), 2);
+        let mut ledger = ledger(0, 2);
         let first = seq(ledger.admit(record(0), Entry::Pending));
         assert!(!ledger.is_full());
         ledger.admit(record(1), Entry::Pending);
         assert!(ledger.is_full());
         assert_eq!(ledger.ack(first), Acked::Advanced);
         assert!(!ledger.is_full());
+    }
+
+    #[test]
+    fn what_is_done_above_the_position_can_be_taken_out() {
+        let mut ledger = ledger(5, 10);
+        let seqs: Vec<Seq> = [5, 6, 8, 9, 10, 20]
+            .map(|offset| seq(ledger.admit(record(offset), Entry::Pending)))
+            .into();
+        assert!(ledger.acks().is_empty());
+        for at in [1, 2, 4] {
+            assert_eq!(ledger.ack(seqs[at]), Acked::Held);
+        }
+        let acks = ledger.acks();
+        assert_eq!(acks.base(), position(5));
+        // 7 is no record; between 10 and 20 nobody knows yet.
+        assert_eq!(acks.ranges().flatten().collect::<Vec<_>>(), [6, 7, 8, 10]);
+        assert_eq!(ledger.ack(seqs[0]), Acked::Advanced);
+        let acks = ledger.acks();
+        assert_eq!(acks.base(), position(9));
+        assert_eq!(acks.ranges().flatten().collect::<Vec<_>>(), [10]);
     }
 
     /// The whole history, too slow for production.
@@ -350,7 +419,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_commit_position_equals_the_naive_one(start in 0i64..1000, steps in prop::collection::vec(step(), 1..200)) {
-            let mut ledger = Ledger::new(position(start), usize::MAX);
+            let mut ledger = ledger(start, usize::MAX);
             let mut naive = Naive { reached: start, records: Vec::new() };
             let mut seqs = Vec::new();
             for step in steps {
@@ -378,6 +447,56 @@ mod tests {
                     Step::Duplicate(_) | Step::Ack(_) => {}
                 }
                 prop_assert_eq!(ledger.commit_position().get(), naive.commit());
+            }
+        }
+
+        #[test]
+        fn a_later_life_pushes_exactly_what_was_not_done(
+            start in 0i64..1000,
+            gaps in prop::collection::vec(prop_oneof![4 => Just(0i64), 1 => 1i64..30], 1..150),
+            lives in prop::collection::vec((any::<usize>(), prop::collection::vec(any::<usize>(), 0..60)), 1..5),
+        ) {
+            let mut next = start;
+            let mut records: Vec<(i64, bool)> = Vec::new();
+            for gap in gaps {
+                records.push((next + gap, false));
+                next += gap + 1;
+            }
+            let mut stored = Acks::none(position(start));
+            for (fetched, acked) in lives {
+                // A crash: what was stored is all that is known.
+                let map = crate::acks::Map { topic: None, acks: stored };
+                let map = crate::acks::Map::decode(&map.encode().bytes).unwrap();
+                let from = map.acks.base();
+                let mut ledger = Ledger::new(map.acks, usize::MAX);
+                let mut pushed = Vec::new();
+                let first = records.iter().position(|(offset, _)| *offset >= from.get()).unwrap_or(records.len());
+                let last = first + fetched % (records.len() - first + 1);
+                for (at, (offset, done)) in records.iter().enumerate().take(last).skip(first) {
+                    let before = ledger.was_done_before(record(*offset));
+                    prop_assert_eq!(before, *done, "{}", offset);
+                    prop_assert_eq!(ledger.was_done_before(record(*offset)), *done);
+                    let entry = if before { Entry::Done } else { Entry::Pending };
+                    let seq = seq(ledger.admit(record(*offset), entry));
+                    if !before {
+                        pushed.push((at, seq));
+                    }
+                }
+                for at in acked {
+                    if let Some((at, seq)) = pushed.get(at % pushed.len().max(1)) {
+                        let _what_it_did = ledger.ack(*seq);
+                        records[*at].1 = true;
+                    }
+                }
+                let reached = last.checked_sub(1).map_or(from.get(), |last| from.get().max(records[last].0 + 1));
+                let commit = records[..last].iter().find(|(_, done)| !done).map_or(reached, |(offset, _)| *offset);
+                prop_assert_eq!(ledger.commit_position().get(), commit);
+                stored = ledger.acks();
+                prop_assert_eq!(stored.base().get(), commit);
+                let done: Vec<i64> = stored.ranges().flatten().collect();
+                for (offset, is_done) in records.iter().filter(|(offset, _)| *offset >= commit) {
+                    prop_assert_eq!(done.binary_search(offset).is_ok(), *is_done, "{}", offset);
+                }
             }
         }
     }

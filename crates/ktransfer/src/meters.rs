@@ -11,6 +11,8 @@ pub const PUSHES: &str = "ktransfer_pushes_total";
 pub const PASSED_OVER: &str = "ktransfer_records_passed_over_total";
 /// Records fetched a second time in one assignment and dropped.
 pub const STALE: &str = "ktransfer_records_stale_total";
+/// Records fetched again after a restart or a hand-over and not pushed, because their acknowledgement had been stored.
+pub const DONE_BEFORE: &str = "ktransfer_records_done_before_total";
 /// Records that Kafka deleted before they were pushed.
 pub const LOST: &str = "ktransfer_records_lost_total";
 /// From the fetch of a record to the moment a worker takes it for its first push, of a sample of all records; what waits
@@ -68,6 +70,8 @@ pub struct Meters {
     pub reread: Counter,
     /// Records fetched twice.
     pub stale: Counter,
+    /// Records whose acknowledgement an earlier life had stored.
+    pub done_before: Counter,
     /// Records lost to retention.
     pub lost: Counter,
     /// Time from a record's fetch to its first push.
@@ -118,6 +122,7 @@ impl Meters {
             evicted: counter!(EVICTED, "module" => module.to_owned()),
             reread: counter!(REREAD, "module" => module.to_owned()),
             stale: counter!(STALE, "module" => module.to_owned()),
+            done_before: counter!(DONE_BEFORE, "module" => module.to_owned()),
             lost: counter!(LOST, "module" => module.to_owned()),
             wait: histogram!(WAIT_SECONDS, "module" => module.to_owned()),
             seconds: histogram!(PUSH_SECONDS, "module" => module.to_owned()),

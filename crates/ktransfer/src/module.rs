@@ -23,8 +23,10 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::acks::Acks;
 use crate::assignment::{Assignment, Order, Report};
 use crate::budget::Budget;
+use crate::committer::Stored;
 use crate::config;
 use crate::consumer::{self, Consumer};
 use crate::dispatcher::{Bounds, Dispatcher, Seat};
@@ -59,6 +61,8 @@ pub struct Start {
     pub lease: Lease,
     /// The process's byte budget.
     pub budget: Budget,
+    /// What the commits of the process store.
+    pub stored: Stored,
     /// Says which partitions stand still.
     pub latch: Latch,
     /// Says when the backends take nothing.
@@ -125,7 +129,7 @@ struct Running {
     tasks: JoinSet<ModuleError>,
     fetching: HashMap<PartitionId, Fetching>,
     /// Assignments that wait until an earlier epoch of their partition has nothing on the wire.
-    waiting: Vec<(Assignment, CommitOffset)>,
+    waiting: Vec<(Assignment, Acks)>,
     next_tick: Instant,
     next_positions: Instant,
     /// Whether requests on the wire have been cut since the lease last held.
@@ -141,6 +145,7 @@ impl Running {
             reports,
             lease,
             budget,
+            stored,
             latch,
             backend,
         } = start;
@@ -151,7 +156,7 @@ impl Running {
             max_uncommitted: module.max_uncommitted.get(),
             commit_interval: module.commit_interval,
         };
-        let dispatcher = Dispatcher::new(bounds, lease.clone(), budget, Rc::clone(&meters));
+        let dispatcher = Dispatcher::new(bounds, lease.clone(), budget, stored, Rc::clone(&meters));
         let bell = dispatcher.bell();
         let dispatcher = Rc::new(RefCell::new(dispatcher));
         let target = Rc::new(Target::new(module.clone()).map_err(ModuleError::Host)?);

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::assignment::Epochs;
 use crate::budget::Budget;
+use crate::committer::Stored;
 use crate::config::{self, Enabled};
 use crate::coordinator;
 use crate::lease::Lease;
@@ -40,6 +41,7 @@ struct Shared {
     process: coordinator::Process,
     lease: Lease,
     budget: Budget,
+    stored: Stored,
     readiness: Readiness,
     /// `host:port`; empty = those registered in ZooKeeper.
     broker_hosts: Vec<String>,
@@ -71,6 +73,7 @@ pub async fn run(config: config::Main, context: Context) -> Result<(), Failure> 
         },
         lease,
         budget: Budget::new(config.body_budget_bytes, config.modules.len()),
+        stored: Stored::default(),
         readiness: context.readiness.clone(),
         broker_hosts,
     };

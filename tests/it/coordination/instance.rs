@@ -9,6 +9,7 @@ use kcommon::kafka::{CommitOffset, PartitionId, TopicName};
 use kcommon::readiness::Readiness;
 use kcommon::zookeeper::Settings;
 use ktests::{Cluster, eventually};
+use ktransfer::acks::{Acks, Builder};
 use ktransfer::assignment::{Assignment, CommitOutcome, Epochs, Order, Report};
 use ktransfer::coordinator::{self, Ended, InitialOffset, Link, Module, Process};
 use ktransfer::lease::Lease;
@@ -54,6 +55,10 @@ pub(super) struct Instance {
 #[derive(Default)]
 struct Known {
     runs: BTreeMap<Assignment, i64>,
+    /// What each run knew to be done above its position when it began.
+    began_with: BTreeMap<i32, Vec<i64>>,
+    /// What is done above the position of each run.
+    above: BTreeMap<i32, Vec<i64>>,
     /// Answers to commits, newest last.
     commits: Vec<(i32, CommitOutcome)>,
     /// Partitions whose requests do not end.
@@ -156,13 +161,15 @@ impl FakeModule {
 impl Known {
     fn take(&mut self, order: Order) -> Option<Report> {
         match order {
-            Order::Assign { assignment, position } => {
+            Order::Assign { assignment, done } => {
                 let twice = self
                     .runs
                     .keys()
                     .any(|other| other.partition == assignment.partition);
                 assert!(!twice, "{assignment:?} beside an earlier epoch");
-                self.runs.insert(assignment, position.get());
+                let above = done.ranges().flatten().collect();
+                self.began_with.insert(assignment.partition.0, above);
+                self.runs.insert(assignment, done.base().get());
                 None
             }
             Order::Revoke { assignment, .. } => {
@@ -185,10 +192,11 @@ impl Known {
         if self.hanging.contains(&assignment.partition.0) {
             return None;
         }
-        let position = self.runs.remove(&assignment).map(offset);
+        let done = self.above.remove(&assignment.partition.0).unwrap_or_default();
+        let done = self.runs.remove(&assignment).map(|run| above(run, &done));
         Some(Report::Drained {
             assignment,
-            position,
+            done,
             cut: 0,
         })
     }
@@ -250,8 +258,26 @@ impl Instance {
         *run.unwrap().1 = position;
     }
 
+    /// Waits until the module runs the partition at this position, knowing these records above it to be done.
+    pub(super) async fn begins_with(&self, partition: i32, position: i64, above: &[i64]) {
+        self.runs_at(partition, position).await;
+        let known = self.module.known.lock().unwrap();
+        assert_eq!(known.began_with[&partition], above);
+    }
+
+    /// These records above the position are done, without a commit.
+    pub(super) fn finish(&self, partition: i32, done: &[i64]) {
+        let mut known = self.module.known.lock().unwrap();
+        known.above.insert(partition, done.to_vec());
+    }
+
     /// Delivers up to a position, commits it and waits for the answer.
     pub(super) async fn commit(&self, partition: i32, position: i64) -> CommitOutcome {
+        self.commit_with(partition, position, &[]).await
+    }
+
+    /// The same with records that are done above the position.
+    pub(super) async fn commit_with(&self, partition: i32, position: i64, done: &[i64]) -> CommitOutcome {
         self.advance(partition, position);
         let (assignment, answered) = {
             let known = self.module.known.lock().unwrap();
@@ -263,7 +289,7 @@ impl Instance {
         };
         let report = Report::Commit {
             assignment,
-            position: offset(position),
+            done: above(position, done),
         };
         self.module.reports.send(report).await.unwrap();
         eventually("the commit is answered", SOON, async || {
@@ -349,4 +375,10 @@ impl Drop for Instance {
 
 fn offset(number: i64) -> CommitOffset {
     CommitOffset::try_from(number).unwrap()
+}
+
+fn above(position: i64, done: &[i64]) -> Acks {
+    let mut acks = Builder::new(offset(position));
+    done.iter().for_each(|at| acks.add(&(*at..at + 1)));
+    acks.finish()
 }

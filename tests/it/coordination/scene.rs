@@ -39,6 +39,10 @@ impl Scene {
         self.path(&format!("owners/{}/{partition}", self.name))
     }
 
+    pub(super) fn acks_path(&self, partition: i32) -> String {
+        self.path(&format!("acks/{}/{partition}", self.name))
+    }
+
     pub(super) async fn produce(&self, partition: i32, count: usize) {
         let records = (0..count).map(|_| NewRecord::keyed("k", "v").in_partition(partition));
         self.cluster.produce(&self.name, records).await.unwrap();

@@ -5,7 +5,9 @@
 //! | `/consumers/<module>/ids/<member>` | ephemeral | JSON: what the member subscribes to |
 //! | `/consumers/<module>/owners/<topic>/<p>` | ephemeral | the member's id |
 //! | `/consumers/<module>/offsets/<topic>/<p>` | persistent | the next offset to deliver, in decimal digits |
+//! | `/consumers/<module>/acks/<topic>/<p>` | persistent | which records above that offset are delivered; only ours know it |
 //! | `/brokers/ids/<id>` | Kafka's own | JSON |
+//! | `/brokers/topics/<topic>` | Kafka's own | JSON |
 //! | `/brokers/topics/<topic>/partitions/<p>/state` | Kafka's own | JSON |
 
 use crate::kafka::PartitionId;
@@ -58,6 +60,24 @@ pub fn offset(module: &str, topic: &str, partition: PartitionId) -> String {
     format!("/consumers/{module}/offsets/{topic}/{partition}")
 }
 
+/// The parent of a topic's acks znodes.
+#[must_use]
+pub fn all_acks(module: &str, topic: &str) -> String {
+    format!("/consumers/{module}/acks/{topic}")
+}
+
+/// What is delivered above the commit offset of a partition.
+#[must_use]
+pub fn acks(module: &str, topic: &str, partition: PartitionId) -> String {
+    format!("/consumers/{module}/acks/{topic}/{partition}")
+}
+
+/// What Kafka says of a topic.
+#[must_use]
+pub fn broker_topic(topic: &str) -> String {
+    format!("/brokers/topics/{topic}")
+}
+
 /// The parent of the live brokers.
 #[must_use]
 pub const fn brokers_ids() -> &'static str {
@@ -99,6 +119,9 @@ mod tests {
         assert_eq!(owner("mail", "t", p), format!("{}/7", owners("mail", "t")));
         assert_eq!(offset("mail", "t", p), "/consumers/mail/offsets/t/7");
         assert_eq!(offset("mail", "t", p), format!("{}/7", offsets("mail", "t")));
+        assert_eq!(acks("mail", "t", p), "/consumers/mail/acks/t/7");
+        assert_eq!(acks("mail", "t", p), format!("{}/7", all_acks("mail", "t")));
+        assert_eq!(broker_topic("t"), "/brokers/topics/t");
         assert_eq!(brokers_ids(), "/brokers/ids");
         assert_eq!(
             partition_state("t", p),

@@ -82,6 +82,13 @@ pub enum Write<'a> {
         /// The version it must have.
         version: i32,
     },
+    /// Replaces the content whatever the version: only beside a step that fences. Refused with [`Error::NoNode`].
+    Overwrite {
+        /// The path below the chroot.
+        path: &'a str,
+        /// The new content.
+        data: &'a [u8],
+    },
     /// Deletes a znode that has no children.
     Delete {
         /// The path below the chroot.
@@ -377,6 +384,7 @@ impl Session {
             let added = match *write {
                 Write::Create { path, data, lifetime } => writer.add_create(path, data, &lifetime.options()),
                 Write::Set { path, data, version } => writer.add_set_data(path, data, Some(version)),
+                Write::Overwrite { path, data } => writer.add_set_data(path, data, None),
                 Write::Delete { path } => writer.add_delete(path, None),
             };
             added.map_err(|refused| MultiError {

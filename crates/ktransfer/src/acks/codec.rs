@@ -338,7 +338,7 @@ mod tests {
         map(
             5,
             (5..5 + span)
-                .filter(|_| dice() % 2 == 0)
+                .filter(|_| dice().is_multiple_of(2))
                 .map(|offset| offset..offset + 1),
         )
     }
@@ -380,7 +380,7 @@ mod tests {
 
     #[test]
     fn a_million_done_behind_one_stuck_record_are_a_few_bytes() {
-        let encoded = map(5, [6..1_000_006]).encode();
+        let encoded = map(5, std::iter::once(6..1_000_006)).encode();
         assert!(encoded.bytes.len() < 64);
         assert_eq!(Map::decode(&encoded.bytes).unwrap().acks.count(), 1_000_000);
     }

@@ -57,10 +57,11 @@ impl Claims {
             return Vec::new();
         };
         life.stored.version = version;
-        let (Ok(position), None, None) = (life.stored.position(), life.committing, life.drained) else {
+        let (Ok(position), None, None) = (life.stored.position(), life.committing, &life.drained) else {
             return Vec::new();
         };
-        life.committing = Some(position);
+        // What was done above it is void; the module stores it again with its next commit.
+        life.committing = Some((position, 0));
         life.restoring = true;
         life.look = None;
         vec![Step::Commit {
@@ -70,6 +71,7 @@ impl Claims {
             },
             version,
             position,
+            map: None,
         }]
     }
 }

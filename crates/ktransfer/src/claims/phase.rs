@@ -4,6 +4,7 @@ use kcommon::kafka::CommitOffset;
 use tokio::time::Instant;
 
 use super::step::Stored;
+use crate::acks::{Acks, TopicIdentity};
 use crate::assignment::Epoch;
 
 /// Where a partition stands on its way through us.
@@ -14,6 +15,7 @@ pub(super) enum Phase {
     Draining(Life, Ending),
     Stopped {
         stored: Stored,
+        topic: Option<TopicIdentity>,
         look: Option<u64>,
         checked: Instant,
     },
@@ -25,8 +27,12 @@ pub(super) enum Phase {
 pub(super) struct Life {
     pub(super) epoch: Epoch,
     pub(super) stored: Stored,
-    /// The position of the commit on its way.
-    pub(super) committing: Option<CommitOffset>,
+    /// The topic that the records of this epoch belong to, as far as is known.
+    pub(super) topic: Option<TopicIdentity>,
+    /// How much is stored as done above the position; its znode may hold a map that says more and is void.
+    pub(super) above: u64,
+    /// The position of the commit on its way, and how much it stores as done above it.
+    pub(super) committing: Option<(CommitOffset, u64)>,
     /// Whether that commit is our own, over what somebody else wrote, and not the module's.
     pub(super) restoring: bool,
     /// The position of a commit whose answer did not come; it may have been stored.
@@ -37,8 +43,8 @@ pub(super) struct Life {
     pub(super) look: Option<u64>,
     /// When the znode was last seen to be as we left it.
     pub(super) checked: Instant,
-    /// The last position of the module, once it has drained.
-    pub(super) drained: Option<Option<CommitOffset>>,
+    /// What the module had done, once it has drained.
+    pub(super) drained: Option<Option<Acks>>,
 }
 
 /// What happens when the module has drained.
@@ -46,7 +52,7 @@ pub(super) struct Life {
 pub(super) enum Ending {
     /// Release at the position that the module ends with.
     Release,
-    /// Release, and leave the offset znode as it is.
+    /// Release, and leave what is stored as it is.
     GiveUp,
     /// An operator moved the offset: go on there, in a new epoch.
     Reassign,

@@ -11,6 +11,7 @@ use kcommon::kafka::{CommitOffset, PartitionId};
 use tokio::time::Instant;
 
 use super::{CLAIMS_IN_FLIGHT, Claimed, Claims, Step, View};
+use crate::acks::Acks;
 use crate::assignment::{Assignment, Epochs, Order};
 use crate::quota::quota;
 use model::{Answer, Model};
@@ -68,13 +69,13 @@ impl Member {
                 continue;
             };
             match order {
-                Order::Assign { assignment, position } => {
+                Order::Assign { assignment, done } => {
                     let twice = self
                         .running
                         .keys()
                         .any(|other| other.partition == assignment.partition);
                     assert!(!twice, "{} runs {} in two epochs", self.id, assignment.partition);
-                    self.running.insert(assignment, (position, false));
+                    self.running.insert(assignment, (done.base(), false));
                 }
                 Order::Revoke { assignment, .. } => self.running.get_mut(&assignment).unwrap().1 = true,
                 Order::Lost { assignment } => {
@@ -103,13 +104,13 @@ impl Member {
         if draining && dice.one_in(2) {
             self.running.remove(&assignment);
             self.committing.remove(&assignment);
-            let steps = self.claims.drained(assignment, Some(position), now);
+            let steps = self.claims.drained(assignment, Some(Acks::none(position)), now);
             self.take(steps);
         } else if dice.one_in(2) {
             let further = CommitOffset::try_from(position.get() + 3).unwrap();
             self.running.get_mut(&assignment).unwrap().0 = further;
         } else if self.committing.insert(assignment) {
-            let steps = self.claims.commit(assignment, position);
+            let steps = self.claims.commit(assignment, Acks::none(position));
             self.take(steps);
         }
     }
@@ -212,7 +213,7 @@ impl World {
         };
         let answer = match answer {
             // The claim was applied, its answer lost, and the shell wrong about it.
-            Answer::Claimed(partition, Claimed::Ours(_)) if faults && self.dice.one_in(8) => {
+            Answer::Claimed(partition, Claimed::Ours(..)) if faults && self.dice.one_in(8) => {
                 Answer::Claimed(partition, Claimed::NotOurs)
             }
             answer => answer,

@@ -2,6 +2,7 @@
 
 use kcommon::kafka::{CommitOffset, OffsetTextError, PartitionId};
 
+use crate::acks::Map;
 use crate::assignment::{Assignment, Order};
 
 /// What an offset znode of ours holds, as far as is known. The version is what the next write expects.
@@ -38,6 +39,8 @@ pub enum Step {
         version: i32,
         /// The next offset to deliver.
         position: CommitOffset,
+        /// What to store beside it; `None`: nothing is done above the position, nor was at the last commit.
+        map: Option<Map>,
     },
     /// Write these bytes and delete the owner znode, both or none; [`super::Claims::released`].
     Release {
@@ -47,6 +50,8 @@ pub enum Step {
         stored: Stored,
         /// If it has another version: `true` writes it all the same, at that version; `false` leaves what is there.
         insist: bool,
+        /// What to store beside it; `None`: what is there goes on to hold, if it does.
+        map: Option<Map>,
     },
     /// Delete an owner znode of our session that nobody here knows of; [`super::Claims::released`].
     Sweep(PartitionId),
@@ -66,8 +71,8 @@ pub enum Step {
 /// What became of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claimed {
-    /// It is ours, and this is its offset.
-    Ours(Stored),
+    /// It is ours; this is its offset, and what is stored of the records above it.
+    Ours(Stored, Map),
     /// Somebody else was first, or it could not be claimed now.
     NotOurs,
 }

@@ -7,6 +7,7 @@ use kcommon::kafka::{CommitOffset, PartitionId};
 use tokio::time::Instant;
 
 use super::{CHECK_EVERY, Claimed, Claims, Confirmed, RELEASE_DELAY, Step, Stored, View, Written};
+use crate::acks::{Acks, Builder, Map, TopicIdentity};
 use crate::assignment::{Assignment, CommitOutcome, Epochs, Order};
 
 const P: PartitionId = PartitionId(0);
@@ -21,6 +22,33 @@ fn stored(bytes: &str, version: i32) -> Stored {
 
 fn offset(number: i64) -> CommitOffset {
     CommitOffset::try_from(number).unwrap()
+}
+
+fn topic(id: &str) -> TopicIdentity {
+    TopicIdentity::from_znode(format!(r#"{{"topic_id":"{id}"}}"#).as_bytes(), 7)
+}
+
+/// Everything below `base` is done, and these records above it.
+fn above(base: i64, done: &[i64]) -> Acks {
+    let mut acks = Builder::new(offset(base));
+    done.iter().for_each(|at| acks.add(&(*at..at + 1)));
+    acks.finish()
+}
+
+fn below(base: i64) -> Acks {
+    above(base, &[])
+}
+
+/// A partition of the topic "one", as its offset znode holds it.
+fn ours(bytes: &str, version: i32) -> Claimed {
+    let stored = stored(bytes, version);
+    let base = stored.position().unwrap_or(CommitOffset::ZERO);
+    Claimed::Ours(stored, Map::empty(Some(topic("one")), base))
+}
+
+fn map(acks: Acks) -> Option<Map> {
+    let topic = Some(topic("one"));
+    Some(Map { topic, acks })
 }
 
 fn view(partitions: i32, members: &[&str], owners: &[(i32, i64)]) -> View {
@@ -57,21 +85,26 @@ impl Scene {
             scene.claims.seen(&view(1, &["a"], &[]), scene.now),
             [Step::Claim(P)]
         );
-        let steps = scene
-            .claims
-            .claimed(P, Claimed::Ours(stored(bytes, 5)), scene.now);
+        let steps = scene.claims.claimed(P, ours(bytes, 5), scene.now);
         (scene, steps)
     }
 
     /// Runs partition 0 from offset 7, version 5.
     fn running() -> (Self, Assignment) {
         let (scene, steps) = Self::claimed("7");
-        let [Step::Tell(Order::Assign { assignment, position })] = steps[..] else {
-            panic!("{steps:?}")
-        };
-        assert_eq!(position, offset(7));
+        let assignment = assigned(&steps, &below(7));
         (scene, assignment)
     }
+}
+
+/// The assignment that is the only step.
+#[track_caller]
+fn assigned(steps: &[Step], expected: &Acks) -> Assignment {
+    let [Step::Tell(Order::Assign { assignment, done })] = steps else {
+        panic!("{steps:?}")
+    };
+    assert_eq!(done, expected);
+    *assignment
 }
 
 fn done(assignment: Assignment, outcome: CommitOutcome) -> Step {
@@ -85,15 +118,16 @@ fn a_commit_expects_the_version_that_the_last_write_left() {
         assignment,
         version,
         position: offset(position),
+        map: None,
     };
-    assert_eq!(scene.claims.commit(assignment, offset(9)), [commit(5, 9)]);
+    assert_eq!(scene.claims.commit(assignment, below(9)), [commit(5, 9)]);
     assert_eq!(
         scene
             .claims
             .committed(assignment, Ok(Written::Stored(6)), scene.now),
         [done(assignment, CommitOutcome::Committed(offset(9)))]
     );
-    assert_eq!(scene.claims.commit(assignment, offset(12)), [commit(6, 12)]);
+    assert_eq!(scene.claims.commit(assignment, below(12)), [commit(6, 12)]);
 }
 
 #[test]
@@ -118,14 +152,14 @@ fn a_look_decides_nothing_about_a_partition_that_was_answered_about_meanwhile() 
 fn a_session_that_goes_on_confirms_each_claim_before_it_commits_again() {
     let (mut scene, assignment) = Scene::running();
     // Its answer is lost with the client.
-    let _commit = scene.claims.commit(assignment, offset(9));
+    let _commit = scene.claims.commit(assignment, below(9));
     let _again = scene
         .claims
         .committed(assignment, Ok(Written::NotStored), scene.now);
     assert_eq!(scene.claims.reattached(), [Step::Confirm(assignment)]);
     assert!(!scene.claims.runs(assignment));
     assert_eq!(
-        scene.claims.commit(assignment, offset(10)),
+        scene.claims.commit(assignment, below(10)),
         [done(assignment, CommitOutcome::Again)]
     );
     // It had been stored.
@@ -136,8 +170,9 @@ fn a_session_that_goes_on_confirms_each_claim_before_it_commits_again() {
         assignment,
         version: 6,
         position: offset(10),
+        map: None,
     };
-    assert_eq!(scene.claims.commit(assignment, offset(10)), [commit]);
+    assert_eq!(scene.claims.commit(assignment, below(10)), [commit]);
 }
 
 #[test]
@@ -175,7 +210,7 @@ fn running_eight() -> Scene {
     let steps = scene.claims.seen(&view(8, &["a"], &[]), scene.now);
     assert_eq!(steps.len(), 8);
     for partition in 0..8 {
-        let ours = Claimed::Ours(stored("7", 5));
+        let ours = ours("7", 5);
         let _assign = scene.claims.claimed(PartitionId(partition), ours, scene.now);
     }
     scene
@@ -197,7 +232,7 @@ fn extras_are_given_up_a_quarter_at_a_time_and_only_when_those_before_have_an_ow
         [],
         "it is being drained"
     );
-    let drained = scene.claims.drained(assignment, Some(offset(7)), scene.now);
+    let drained = scene.claims.drained(assignment, Some(below(7)), scene.now);
     assert!(matches!(drained[..], [Step::Release { .. }]));
     scene.claims.released(assignment.partition);
     let at = usize::try_from(assignment.partition.0).unwrap();
@@ -229,9 +264,9 @@ fn who_is_no_member_any_more_gives_everything_up() {
 #[test]
 fn a_second_commit_waits_for_the_answer_to_the_first() {
     let (mut scene, assignment) = Scene::running();
-    assert_eq!(scene.claims.commit(assignment, offset(9)).len(), 1);
+    assert_eq!(scene.claims.commit(assignment, below(9)).len(), 1);
     assert_eq!(
-        scene.claims.commit(assignment, offset(10)),
+        scene.claims.commit(assignment, below(10)),
         [done(assignment, CommitOutcome::Again)]
     );
 }
@@ -239,16 +274,16 @@ fn a_second_commit_waits_for_the_answer_to_the_first() {
 #[test]
 fn an_answer_of_an_earlier_epoch_changes_nothing() {
     let (mut scene, old) = Scene::running();
-    let _commit = scene.claims.commit(old, offset(9));
+    let _commit = scene.claims.commit(old, below(9));
     assert_eq!(
         scene.claims.seen(&view(1, &["a"], &[]), scene.now),
         [Step::Tell(Order::Lost { assignment: old }), Step::Claim(P)]
     );
-    let steps = scene.claims.claimed(P, Claimed::Ours(stored("7", 20)), scene.now);
+    let steps = scene.claims.claimed(P, ours("7", 20), scene.now);
     let [Step::Tell(Order::Assign { assignment: new, .. })] = steps[..] else {
         panic!("{steps:?}")
     };
-    let _commit = scene.claims.commit(new, offset(8));
+    let _commit = scene.claims.commit(new, below(8));
     assert_eq!(
         scene.claims.committed(old, Ok(Written::Stored(6)), scene.now),
         [done(old, CommitOutcome::Refused)]
@@ -258,17 +293,17 @@ fn an_answer_of_an_earlier_epoch_changes_nothing() {
         [done(new, CommitOutcome::Committed(offset(8)))]
     );
     assert_eq!(
-        scene.claims.commit(old, offset(30)),
+        scene.claims.commit(old, below(30)),
         [done(old, CommitOutcome::Refused)]
     );
     let _revoked = scene.claims.stop(scene.now);
-    assert_eq!(scene.claims.drained(old, Some(offset(30)), scene.now), []);
+    assert_eq!(scene.claims.drained(old, Some(below(30)), scene.now), []);
 }
 
 #[test]
 fn who_is_fenced_loses_the_partition() {
     let (mut scene, assignment) = Scene::running();
-    let _commit = scene.claims.commit(assignment, offset(9));
+    let _commit = scene.claims.commit(assignment, below(9));
     assert_eq!(
         scene.claims.committed(assignment, Ok(Written::Fenced), scene.now),
         [
@@ -291,7 +326,7 @@ fn an_owner_znode_that_another_deleted_or_took_is_a_lost_claim() {
 #[test]
 fn an_operators_move_is_adopted_after_a_drain() {
     let (mut scene, assignment) = Scene::running();
-    let _commit = scene.claims.commit(assignment, offset(9));
+    let _commit = scene.claims.commit(assignment, below(9));
     let deadline = scene.now + Duration::from_secs(10);
     assert_eq!(
         scene
@@ -304,20 +339,11 @@ fn an_operators_move_is_adopted_after_a_drain() {
     );
     // The module had not seen the order yet: its commit would undo the move.
     assert_eq!(
-        scene.claims.commit(assignment, offset(11)),
+        scene.claims.commit(assignment, below(11)),
         [done(assignment, CommitOutcome::Refused)]
     );
-    let steps = scene.claims.drained(assignment, Some(offset(11)), scene.now);
-    let [
-        Step::Tell(Order::Assign {
-            assignment: moved,
-            position,
-        }),
-    ] = steps[..]
-    else {
-        panic!("{steps:?}")
-    };
-    assert_eq!(position, offset(500));
+    let steps = scene.claims.drained(assignment, Some(below(11)), scene.now);
+    let moved = assigned(&steps, &below(500));
     assert!(moved.epoch > assignment.epoch);
 }
 
@@ -345,7 +371,7 @@ fn a_look_that_a_commit_overtook_is_no_move() {
     let [Step::Look { look, .. }] = steps[..] else {
         panic!("{steps:?}")
     };
-    let _commit = scene.claims.commit(assignment, offset(9));
+    let _commit = scene.claims.commit(assignment, below(9));
     let _stored = scene
         .claims
         .committed(assignment, Ok(Written::Stored(6)), scene.now);
@@ -380,7 +406,7 @@ fn garbage_stops_the_partition_keeps_the_claim_and_is_looked_at_again() {
         panic!("{steps:?}")
     };
     let steps = scene.claims.looked(P, look, Some(stored("8\n", 7)), scene.now);
-    assert!(matches!(steps[..], [Step::Tell(Order::Assign { position, .. })] if position == offset(8)));
+    assigned(&steps, &below(8));
     assert_eq!(scene.claims.stopped().count(), 0);
 }
 
@@ -408,13 +434,14 @@ fn extras_are_given_up_only_when_the_group_has_been_the_same_for_a_while() {
     assert!(
         matches!(steps[..], [Step::Tell(Order::Revoke { assignment: revoked, .. })] if revoked == assignment)
     );
-    let steps = scene.claims.drained(assignment, Some(offset(40)), scene.now);
+    let steps = scene.claims.drained(assignment, Some(below(40)), scene.now);
     assert_eq!(
         steps,
         [Step::Release {
             partition: P,
             stored: stored("40", 5),
             insist: false,
+            map: map(below(40)),
         }]
     );
     assert_eq!(scene.claims.len(), 1, "it counts until it is released");
@@ -430,13 +457,14 @@ fn a_claim_that_is_answered_after_the_stop_is_released() {
         [Step::Claim(P)]
     );
     assert_eq!(scene.claims.stop(scene.now), []);
-    let steps = scene.claims.claimed(P, Claimed::Ours(stored("7", 5)), scene.now);
+    let steps = scene.claims.claimed(P, ours("7", 5), scene.now);
     assert_eq!(
         steps,
         [Step::Release {
             partition: P,
             stored: stored("7", 5),
             insist: false,
+            map: None,
         }]
     );
 }
@@ -444,9 +472,9 @@ fn a_claim_that_is_answered_after_the_stop_is_released() {
 #[test]
 fn a_release_waits_for_the_commit_on_its_way() {
     let (mut scene, assignment) = Scene::running();
-    let _commit = scene.claims.commit(assignment, offset(9));
+    let _commit = scene.claims.commit(assignment, below(9));
     let _revoke = scene.claims.stop(scene.now);
-    assert_eq!(scene.claims.drained(assignment, Some(offset(11)), scene.now), []);
+    assert_eq!(scene.claims.drained(assignment, Some(below(11)), scene.now), []);
     let steps = scene
         .claims
         .committed(assignment, Ok(Written::Stored(6)), scene.now);
@@ -456,6 +484,7 @@ fn a_release_waits_for_the_commit_on_its_way() {
             partition: P,
             stored: stored("11", 6),
             insist: false,
+            map: map(below(11)),
         })
     );
 }
@@ -464,13 +493,14 @@ fn a_release_waits_for_the_commit_on_its_way() {
 fn a_release_never_goes_back() {
     let (mut scene, assignment) = Scene::running();
     let _revoke = scene.claims.stop(scene.now);
-    let steps = scene.claims.drained(assignment, Some(offset(3)), scene.now);
+    let steps = scene.claims.drained(assignment, Some(below(3)), scene.now);
     assert_eq!(
         steps,
         [Step::Release {
             partition: P,
             stored: stored("7", 5),
             insist: false,
+            map: None,
         }]
     );
 }
@@ -478,18 +508,19 @@ fn a_release_never_goes_back() {
 #[test]
 fn a_move_during_the_drain_outlives_the_release() {
     let (mut scene, assignment) = Scene::running();
-    let _commit = scene.claims.commit(assignment, offset(9));
+    let _commit = scene.claims.commit(assignment, below(9));
     let _revoke = scene.claims.stop(scene.now);
     let _moved = scene
         .claims
         .committed(assignment, Err(stored("500", 6)), scene.now);
-    let steps = scene.claims.drained(assignment, Some(offset(11)), scene.now);
+    let steps = scene.claims.drained(assignment, Some(below(11)), scene.now);
     assert_eq!(
         steps,
         [Step::Release {
             partition: P,
             stored: stored("500", 6),
             insist: false,
+            map: None,
         }]
     );
 }
@@ -531,9 +562,7 @@ fn eight_claims_are_on_their_way_at_most() {
     let mut all: Vec<Step> = steps.into_iter().skip(1).chain(next).collect();
     let mut claimed = 0;
     while let Some(Step::Claim(partition)) = all.pop() {
-        let steps = scene
-            .claims
-            .claimed(partition, Claimed::Ours(stored("7", 1)), scene.now);
+        let steps = scene.claims.claimed(partition, ours("7", 1), scene.now);
         all.extend(steps.into_iter().filter(|step| matches!(step, Step::Claim(_))));
         claimed += 1;
     }
@@ -548,4 +577,139 @@ fn a_lost_session_takes_everything_the_module_runs() {
     let (mut scene, assignment) = Scene::running();
     assert_eq!(scene.claims.lost(), [Step::Tell(Order::Lost { assignment })]);
     assert!(scene.claims.is_empty());
+}
+
+#[test]
+fn what_is_done_above_the_position_is_stored_and_emptied_once() {
+    let (mut scene, assignment) = Scene::running();
+    let mut commit = |acks: Acks, version| {
+        let steps = scene.claims.commit(assignment, acks.clone());
+        let [Step::Commit { position, map, .. }] = &steps[..] else {
+            panic!("{steps:?}")
+        };
+        assert_eq!(*position, acks.base());
+        let map = map.clone();
+        let _stored = scene
+            .claims
+            .committed(assignment, Ok(Written::Stored(version)), scene.now);
+        (map, scene.claims.stored_above())
+    };
+    assert_eq!(commit(below(8), 6), (None, 0));
+    assert_eq!(commit(above(8, &[9, 11]), 7), (map(above(8, &[9, 11])), 2));
+    assert_eq!(
+        commit(above(8, &[9, 10, 11]), 8),
+        (map(above(8, &[9, 10, 11])), 3)
+    );
+    assert_eq!(
+        commit(below(12), 9),
+        (map(below(12)), 0),
+        "so that it is seen to be empty"
+    );
+    assert_eq!(commit(below(13), 10), (None, 0));
+}
+
+#[test]
+fn a_claim_takes_over_what_was_done_above_the_position() {
+    let mut scene = Scene::new();
+    let _claim = scene.claims.seen(&view(1, &["a"], &[]), scene.now);
+    let found = Claimed::Ours(stored("7", 5), map(above(7, &[9])).unwrap());
+    let steps = scene.claims.claimed(P, found, scene.now);
+    assigned(&steps, &above(7, &[9]));
+    assert_eq!(scene.claims.stored_above(), 1);
+}
+
+#[test]
+fn an_operators_move_voids_what_was_done_above() {
+    let (mut scene, assignment) = Scene::running();
+    let _commit = scene.claims.commit(assignment, above(9, &[500, 501]));
+    let _moved = scene
+        .claims
+        .committed(assignment, Err(stored("500", 6)), scene.now);
+    let steps = scene
+        .claims
+        .drained(assignment, Some(above(9, &[500, 501])), scene.now);
+    assigned(&steps, &below(500));
+    assert_eq!(scene.claims.stored_above(), 0);
+}
+
+#[test]
+fn a_release_stores_what_is_done_above_even_where_the_position_stands_still() {
+    let (mut scene, assignment) = Scene::running();
+    let _revoke = scene.claims.stop(scene.now);
+    let steps = scene
+        .claims
+        .drained(assignment, Some(above(7, &[8, 9])), scene.now);
+    assert_eq!(
+        steps,
+        [Step::Release {
+            partition: P,
+            stored: stored("7", 5),
+            insist: false,
+            map: map(above(7, &[8, 9]))
+        }]
+    );
+}
+
+#[test]
+fn a_module_that_ended_leaves_what_was_stored_as_it_is() {
+    let (mut scene, assignment) = Scene::running();
+    let _commit = scene.claims.commit(assignment, above(9, &[10]));
+    let _stored = scene
+        .claims
+        .committed(assignment, Ok(Written::Stored(6)), scene.now);
+    let steps = scene.claims.abandon(scene.now);
+    assert_eq!(
+        steps.last(),
+        Some(&Step::Release {
+            partition: P,
+            stored: stored("9", 6),
+            insist: false,
+            map: None
+        })
+    );
+}
+
+#[test]
+fn a_topic_created_anew_is_claimed_anew() {
+    let (mut scene, assignment) = Scene::running();
+    let deadline = scene.now + Duration::from_secs(10);
+    assert_eq!(scene.claims.topic_is(&topic("one"), deadline), []);
+    assert_eq!(
+        scene.claims.topic_is(&topic("two"), deadline),
+        [Step::Tell(Order::Revoke { assignment, deadline })]
+    );
+    assert_eq!(scene.claims.topic_is(&topic("two"), deadline), [], "once");
+    assert_eq!(
+        scene.claims.commit(assignment, below(9)),
+        [done(assignment, CommitOutcome::Refused)]
+    );
+    assert_eq!(
+        scene.claims.drained(assignment, Some(below(9)), scene.now),
+        [Step::Release {
+            partition: P,
+            stored: stored("7", 5),
+            insist: false,
+            map: None
+        }]
+    );
+    scene.claims.released(P);
+    assert_eq!(
+        scene.claims.seen(&view(1, &["a"], &[]), scene.now),
+        [Step::Claim(P)]
+    );
+}
+
+#[test]
+fn a_topic_that_was_not_known_is_the_one_that_is_seen_first() {
+    let mut scene = Scene::new();
+    let _claim = scene.claims.seen(&view(1, &["a"], &[]), scene.now);
+    let found = Claimed::Ours(stored("7", 5), Map::empty(None, offset(7)));
+    let assignment = assigned(&scene.claims.claimed(P, found, scene.now), &below(7));
+    assert_eq!(scene.claims.topic_is(&topic("one"), scene.now), []);
+    let steps = scene.claims.commit(assignment, above(7, &[9]));
+    assert!(
+        matches!(&steps[..], [Step::Commit { map: stored, .. }] if *stored == map(above(7, &[9]))),
+        "{steps:?}"
+    );
+    assert_eq!(scene.claims.topic_is(&topic("two"), scene.now).len(), 1);
 }

@@ -41,6 +41,7 @@ pub(crate) async fn prepare<Z: ZooKeeper, B: Brokers<Z>>(
         layout::ids(module),
         layout::owners(module, topic),
         layout::offsets(module, topic),
+        layout::all_acks(module, topic),
     ];
     for parent in &parents {
         store

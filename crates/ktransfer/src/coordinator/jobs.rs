@@ -3,10 +3,12 @@
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use kcommon::kafka::PartitionId;
+use kcommon::zookeeper::Error;
 
 use super::first_start::PrepareError;
 use super::servers::{Brokers, ZooKeeper};
 use super::store::Store;
+use crate::acks::TopicIdentity;
 use crate::assignment::{Assignment, Order};
 use crate::claims::{Claimed, Committed, Confirmed, Step, Stored};
 use crate::watermarks::WatermarkError;
@@ -23,6 +25,7 @@ pub(crate) enum Answer {
     LookedAll(Vec<(PartitionId, u64, Option<Stored>)>),
     Confirmed(Assignment, Confirmed),
     Topic(Result<Option<Vec<PartitionId>>, WatermarkError>),
+    Identity(Result<Option<TopicIdentity>, Error>),
     Prepared(Result<(), PrepareError>),
     Deregistered,
 }
@@ -39,10 +42,11 @@ pub(crate) fn begin<Z: ZooKeeper, B: Brokers<Z>>(store: &Store<Z, B>, step: Step
             assignment,
             version,
             position,
+            map,
         } => async move {
             Answer::Committed(
                 assignment,
-                store.commit(assignment.partition, version, position).await,
+                store.commit(assignment.partition, version, position, map).await,
             )
         }
         .boxed(),
@@ -50,8 +54,9 @@ pub(crate) fn begin<Z: ZooKeeper, B: Brokers<Z>>(store: &Store<Z, B>, step: Step
             partition,
             stored,
             insist,
+            map,
         } => async move {
-            store.release(partition, stored, insist).await;
+            store.release(partition, stored, (map, insist)).await;
             Answer::Released(partition)
         }
         .boxed(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::stream::FuturesUnordered;
 use kcommon::kafka::PartitionId;
-use kcommon::zookeeper::{Session, layout};
+use kcommon::zookeeper::{Error, Session, layout};
 use tokio::time::Instant;
 
 use super::first_start::{PrepareError, prepare};
@@ -15,8 +15,10 @@ use super::health::{Health, chain};
 use super::jobs::{self, Answer, Job};
 use super::looks::{FULL_EVERY, Looks, Outcome};
 use super::meters::Meters;
+use super::parties::Module;
 use super::store::Store;
 use super::unowned::Unowned;
+use crate::acks::TopicIdentity;
 use crate::assignment::Order;
 use crate::claims::{Claimed, Claims, Step, View};
 use crate::config::InitialOffset;
@@ -26,6 +28,12 @@ use crate::watermarks::WatermarkError;
 /// How often the topic is asked for once the module runs, and while it cannot yet.
 const TOPIC_EVERY: Duration = Duration::from_secs(5);
 const TOPIC_RETRY: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether the topic is still the same.
+const IDENTITY_EVERY: Duration = Duration::from_secs(30);
+
+/// After it was another, a broker may go on telling of the old one's partitions for so long.
+const RENEWAL: Duration = Duration::from_secs(15);
 
 /// How far the module has come towards running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,10 +67,14 @@ pub(super) struct Life {
     leaving: bool,
     /// `None` while the brokers are being asked.
     next_topic: Option<Instant>,
+    next_identity: Instant,
+    /// Until when the number of partitions may fall, because the topic was created anew.
+    renewal_ends: Instant,
+    drain_timeout: Duration,
 }
 
 impl Life {
-    pub(super) fn new(store: Store, claims: Claims, sessions: Sessions, initial: InitialOffset) -> Self {
+    pub(super) fn new(store: Store, claims: Claims, sessions: Sessions, module: &Module) -> Self {
         let now = Instant::now();
         Self {
             looks: Looks::new(store.clone()),
@@ -70,7 +82,7 @@ impl Life {
             claims,
             jobs: FuturesUnordered::new(),
             sessions,
-            initial,
+            initial: module.initial_offset,
             partitions: BTreeSet::new(),
             progress: Progress::Waiting,
             problem: None,
@@ -79,6 +91,9 @@ impl Life {
             free: false,
             leaving: false,
             next_topic: Some(now),
+            next_identity: now + IDENTITY_EVERY,
+            renewal_ends: now,
+            drain_timeout: module.drain_timeout,
         }
     }
 
@@ -120,7 +135,9 @@ impl Life {
                     );
                 }
                 meters.committed(&self.store.module, assignment.partition, &committed);
-                self.claims.committed(assignment, committed, now)
+                let steps = self.claims.committed(assignment, committed, now);
+                meters.acks_stored.set(gauge(self.claims.stored_above()));
+                steps
             }
             Answer::Released(partition) => {
                 self.looks.forget(partition);
@@ -144,6 +161,7 @@ impl Life {
                 self.topic(answer, now);
                 Vec::new()
             }
+            Answer::Identity(answer) => self.identity(answer, now),
             Answer::Prepared(outcome) => {
                 self.prepared(outcome);
                 Vec::new()
@@ -212,9 +230,16 @@ impl Life {
                 async move { Answer::Topic(store.watermarks.partitions(&store.session, &store.topic).await) };
             self.jobs.push(asking.boxed());
         }
-        if self.progress == Progress::Ready {
-            self.looks.begin(present, now);
+        if self.progress != Progress::Ready {
+            return;
         }
+        if self.next_identity <= now {
+            self.next_identity = now + IDENTITY_EVERY;
+            let store = self.store.clone();
+            self.jobs
+                .push(async move { Answer::Identity(store.topic_identity().await) }.boxed());
+        }
+        self.looks.begin(present, now);
     }
 
     /// Takes the outcome of a look in; what follows from it.
@@ -324,11 +349,10 @@ impl Life {
                 "partitions have had no owner for 5 s: nobody delivers them"
             );
         }
-        #[expect(clippy::cast_precision_loss, reason = "a gauge of a few thousand partitions")]
-        let gauge = |count: usize| count as f64;
-        meters.unowned.set(gauge(self.unowned.overdue()));
-        meters.held.set(gauge(self.claims.len()));
-        meters.stopped.set(gauge(self.claims.stopped().count()));
+        meters.unowned.set(gauge(self.unowned.overdue() as u64));
+        meters.held.set(gauge(self.claims.len() as u64));
+        meters.stopped.set(gauge(self.claims.stopped().count() as u64));
+        meters.acks_stored.set(gauge(self.claims.stored_above()));
         steps
     }
 
@@ -338,6 +362,9 @@ impl Life {
             Ok(Some(partitions)) => {
                 self.unable = None;
                 let known = self.partitions.len();
+                if now < self.renewal_ends {
+                    self.partitions.clear();
+                }
                 self.partitions.extend(partitions);
                 if self.partitions.len() > known && self.progress == Progress::Ready {
                     tracing::info!(module = self.store.module, %topic, from = known, to = self.partitions.len(),
@@ -369,6 +396,33 @@ impl Life {
         self.next_topic = Some(now + wait);
     }
 
+    fn identity(&mut self, answer: Result<Option<TopicIdentity>, Error>, now: Instant) -> Vec<Step> {
+        let topic = match answer {
+            Ok(Some(topic)) => topic,
+            // Deleted at this moment, or not in ZooKeeper at all.
+            Ok(None) => return Vec::new(),
+            Err(error) => {
+                tracing::debug!(module = self.store.module, %error, "the topic's identity could not be read");
+                return Vec::new();
+            }
+        };
+        let steps = self.claims.topic_is(&topic, now + self.drain_timeout);
+        if !steps.is_empty() {
+            tracing::error!(
+                module = self.store.module,
+                topic = %self.store.topic,
+                identity = %topic,
+                partitions = steps.len(),
+                "the topic was deleted and created anew; its partitions are given up and claimed again"
+            );
+            // It may have fewer partitions than before: this is the one proof that the old ones are gone.
+            self.partitions.clear();
+            self.renewal_ends = now + RENEWAL;
+            self.next_topic = Some(now);
+        }
+        steps
+    }
+
     fn prepare(&mut self) {
         self.progress = Progress::Preparing;
         let (store, initial) = (self.store.clone(), self.initial);
@@ -390,4 +444,9 @@ impl Life {
             }
         }
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+fn gauge(count: u64) -> f64 {
+    count as f64
 }

@@ -11,6 +11,10 @@ pub const HELD: &str = "ktransfer_partitions_held";
 pub const UNOWNED: &str = "ktransfer_partitions_unowned";
 /// Claimed partitions that are not delivered because their offset znode is unreadable.
 pub const STOPPED: &str = "ktransfer_partitions_stopped";
+/// Offsets that are stored as done above the stored offsets, of the partitions that this process has claimed.
+pub const ACKS_STORED: &str = "ktransfer_acks_stored";
+/// Partitions that began again at the start of their log, because their topic had been deleted and created anew.
+pub const RESTARTED: &str = "ktransfer_partitions_restarted_total";
 /// Commits by outcome: `stored`, `repeated` (not stored, tried again), `moved`, `fenced`.
 pub const COMMITS: &str = "ktransfer_commits_total";
 /// Claims that ended without a release: the session ended, or the owner znode went away.
@@ -22,6 +26,9 @@ pub(super) struct Meters {
     pub(super) held: Gauge,
     pub(super) unowned: Gauge,
     pub(super) stopped: Gauge,
+    pub(super) acks_stored: Gauge,
+    /// Held so that it is there before the first; the claims count with [`restarted`].
+    _restarted: Counter,
     pub(super) lost: Counter,
     stored: Counter,
     repeated: Counter,
@@ -38,6 +45,8 @@ impl Meters {
             held: labelled(HELD),
             unowned: labelled(UNOWNED),
             stopped: labelled(STOPPED),
+            acks_stored: labelled(ACKS_STORED),
+            _restarted: restarted(module),
             lost: counter!(LOST, "module" => module.to_owned()),
             stored: commits("stored"),
             repeated: commits("repeated"),
@@ -58,4 +67,9 @@ impl Meters {
             Err(_found) => self.moved.increment(1),
         }
     }
+}
+
+/// The counter of [`RESTARTED`].
+pub(super) fn restarted(module: &str) -> Counter {
+    counter!(RESTARTED, "module" => module.to_owned())
 }

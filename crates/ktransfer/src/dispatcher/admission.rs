@@ -73,7 +73,10 @@ impl Dispatcher {
             return Admitted::Taken;
         };
         let lane = partition.lane;
-        let pending = fetched.entry == Entry::Pending;
+        // Delivered in an earlier life, whose acknowledgement was stored: no push, and no bytes.
+        let before = partition.ledger.was_done_before(fetched.offset);
+        let entry = if before { Entry::Done } else { fetched.entry };
+        let pending = entry == Entry::Pending;
         let bytes = Record::cost(fetched.key, fetched.value);
         let mut cold = fetched
             .id
@@ -89,14 +92,17 @@ impl Dispatcher {
             return Admitted::Taken;
         };
         partition.out_of_memory = false;
-        match (partition.ledger.admit(fetched.offset, fetched.entry), cold) {
+        match (partition.ledger.admit(fetched.offset, entry), cold) {
             (Admission::Stale, cold) => {
                 self.meters.stale.increment(1);
                 partition
                     .share
                     .give(if pending && cold.is_none() { bytes } else { 0 });
             }
-            (Admission::Entered(_), _) if !pending => partition.schedule.note_acks(1),
+            (Admission::Entered(_), _) if !pending => {
+                partition.schedule.note_acks(1);
+                self.meters.done_before.increment(u64::from(before));
+            }
             (Admission::Entered(_), Some(id)) => {
                 let cold = Cold {
                     offset: fetched.offset.get(),

@@ -1,15 +1,15 @@
 //! One partition of a module in one epoch: its ledger, its commits, its share of the byte budget, and its phase.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use kcommon::kafka::CommitOffset;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::Bounds;
 use crate::assignment::{Assignment, CommitOutcome, Report};
 use crate::budget::Share;
-use crate::committer::CommitSchedule;
+use crate::committer::{CommitSchedule, StoredPart};
 use crate::ledger::Ledger;
 use crate::record::Record;
 use crate::scheduler::LaneId;
@@ -36,8 +36,11 @@ pub(super) struct Partition {
     pub(super) phase: Phase,
     /// Requests on the wire.
     pub(super) in_flight: usize,
-    /// What is stored, as far as we know.
-    committed: CommitOffset,
+    /// What is stored, as far as we know: the position, and how much is done above it.
+    committed: (CommitOffset, u64),
+    /// How much is done above the position of the commit on its way.
+    committing: u64,
+    stored: StoredPart,
     /// Rung when the fetch, having found no room, may look again.
     room: Rc<Notify>,
     waits_for_room: bool,
@@ -49,19 +52,22 @@ impl Partition {
     pub(super) fn new(
         assignment: Assignment,
         lane: LaneId,
-        (position, share): (CommitOffset, Share),
-        bounds: &Bounds,
+        (ledger, share, stored): (Ledger, Share, StoredPart),
+        commit_interval: Duration,
         now: Instant,
     ) -> Self {
+        let committed = (ledger.commit_position(), ledger.acks().count());
         Self {
             assignment,
             lane,
-            ledger: Ledger::new(position, bounds.max_uncommitted),
-            schedule: CommitSchedule::new(bounds.commit_interval, now),
+            ledger,
+            schedule: CommitSchedule::new(commit_interval, now),
             share,
             phase: Phase::Running,
             in_flight: 0,
-            committed: position,
+            committed,
+            committing: 0,
+            stored,
             room: Rc::new(Notify::new()),
             waits_for_room: false,
             out_of_memory: false,
@@ -119,22 +125,24 @@ impl Partition {
         if !self.is_running() || !self.schedule.due(now) {
             return None;
         }
-        self.schedule.sent(now);
-        let position = self.ledger.commit_position();
-        if position == self.committed {
+        let done = self.ledger.acks();
+        let spacing = self.stored.store(done.weight(), self.ledger.len());
+        self.schedule.sent(now, spacing);
+        self.committing = done.count();
+        if (done.base(), done.count()) == self.committed {
             self.schedule.answered(true);
             return None;
         }
         Some(Report::Commit {
             assignment: self.assignment,
-            position,
+            done,
         })
     }
 
     pub(super) fn commit_done(&mut self, outcome: CommitOutcome) {
         match outcome {
             CommitOutcome::Committed(position) => {
-                self.committed = position;
+                self.committed = (position, self.committing);
                 self.schedule.answered(true);
             }
             CommitOutcome::Again => self.schedule.answered(false),

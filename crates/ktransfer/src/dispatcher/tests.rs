@@ -26,7 +26,13 @@ impl World {
         let lease = Lease::new();
         lease.extend(BootTime::now(), Terms::new(Duration::from_secs(60)));
         let meters = Rc::new(Meters::new("m"));
-        let dispatcher = Dispatcher::new(bounds, lease.clone(), Budget::new(1 << 20, 1), meters);
+        let dispatcher = Dispatcher::new(
+            bounds,
+            lease.clone(),
+            Budget::new(1 << 20, 1),
+            Stored::default(),
+            meters,
+        );
         Self {
             dispatcher,
             epochs: Epochs::default(),
@@ -36,12 +42,15 @@ impl World {
     }
 
     fn assign(&mut self, partition: i32) -> Assignment {
+        self.assign_with(partition, below(0))
+    }
+
+    fn assign_with(&mut self, partition: i32, done: Acks) -> Assignment {
         let assignment = Assignment {
             partition: PartitionId(partition),
             epoch: self.epochs.next(),
         };
-        self.dispatcher
-            .assign(assignment, CommitOffset::ZERO, Instant::now());
+        self.dispatcher.assign(assignment, done, Instant::now());
         assignment
     }
 
@@ -78,6 +87,10 @@ fn position(offset: i64) -> CommitOffset {
     CommitOffset::try_from(offset).unwrap()
 }
 
+fn below(offset: i64) -> Acks {
+    Acks::none(position(offset))
+}
+
 #[test]
 fn what_is_delivered_is_committed_once() {
     let mut world = World::new(bounds());
@@ -90,7 +103,7 @@ fn what_is_delivered_is_committed_once() {
         world.due_report(),
         Some(Report::Commit {
             assignment,
-            position: position(1)
+            done: below(1)
         })
     );
     world
@@ -111,7 +124,7 @@ fn a_commit_that_may_have_failed_is_sent_again() {
         world.due_report(),
         Some(Report::Commit {
             assignment,
-            position: position(1)
+            done: below(1)
         })
     );
 }
@@ -139,9 +152,7 @@ fn a_fetch_without_room_is_woken_when_half_of_what_it_brought_is_gone() {
         partition: PartitionId(0),
         epoch: world.epochs.next(),
     };
-    let room = world
-        .dispatcher
-        .assign(assignment, CommitOffset::ZERO, Instant::now());
+    let room = world.dispatcher.assign(assignment, below(0), Instant::now());
     let is_woken = || room.notified().now_or_never().is_some();
     let mut brought = 0;
     while world.dispatcher.admits(assignment.epoch) {
@@ -185,7 +196,7 @@ fn a_revoke_waits_for_what_is_on_the_wire_and_reports_how_far_it_got() {
     world.dispatcher.end(Seat(0), job, End::Done);
     let drained = Report::Drained {
         assignment,
-        position: Some(position(1)),
+        done: Some(below(1)),
         cut: 0,
     };
     assert_eq!(world.dispatcher.next_report(), Some(drained));
@@ -207,7 +218,7 @@ fn a_drain_that_lasts_too_long_is_cut_and_its_record_is_not_done() {
     world.dispatcher.end(Seat(0), job, End::Cut);
     let drained = Report::Drained {
         assignment,
-        position: Some(position(0)),
+        done: Some(below(0)),
         cut: 1,
     };
     assert_eq!(world.dispatcher.next_report(), Some(drained));
@@ -223,7 +234,7 @@ fn a_revoke_of_an_unknown_epoch_is_answered_at_once() {
     world.dispatcher.revoke(assignment, Instant::now());
     let drained = Report::Drained {
         assignment,
-        position: None,
+        done: None,
         cut: 0,
     };
     assert_eq!(world.dispatcher.next_report(), Some(drained));
@@ -390,9 +401,9 @@ fn a_stuck_key_that_fills_the_budget_leaves_room_for_others_and_goes_on_in_its_o
     let all: Vec<i64> = (0..1000).step_by(2).collect();
     assert_eq!(pushed, all);
     assert!(
-        world.due_report().is_some_and(
-            |report| matches!(report, Report::Commit { position: at, .. } if at == position(1000))
-        )
+        world
+            .due_report()
+            .is_some_and(|report| matches!(report, Report::Commit { done, .. } if done == below(1000)))
     );
 }
 
@@ -460,7 +471,7 @@ fn a_body_is_taken_back_only_for_the_record_that_waits_for_it() {
     let commit = |at| {
         Some(Report::Commit {
             assignment,
-            position: position(at),
+            done: below(at),
         })
     };
     assert_eq!(world.due_report(), commit(4), "what is gone is done");
@@ -482,7 +493,100 @@ fn passed_over_records_and_positions_are_committed() {
         world.due_report(),
         Some(Report::Commit {
             assignment,
-            position: position(62)
+            done: below(62)
         })
     );
+}
+
+/// Delivers a record of partition `assignment` that was taken by seat 0.
+fn deliver(world: &mut World) -> RecordOffset {
+    let job = world.dispatcher.take(Seat(0)).unwrap();
+    let offset = job.record.offset;
+    world.dispatcher.end(Seat(0), job, End::Done);
+    offset
+}
+
+#[test]
+fn behind_a_stuck_head_what_is_done_is_stored_and_a_later_life_pushes_only_the_rest() {
+    let mut world = World::new(bounds());
+    let assignment = world.assign(0);
+    for offset in 0..6 {
+        world.admit(
+            assignment,
+            offset,
+            format!("k{offset}").as_bytes(),
+            Entry::Pending,
+        );
+    }
+    let stuck = world.dispatcher.take(Seat(1)).unwrap();
+    assert_eq!(stuck.record.offset.get(), 0);
+    for _ in 0..3 {
+        deliver(&mut world);
+    }
+    let Some(Report::Commit { done, .. }) = world.due_report() else {
+        panic!("the position stands still, but there is something to store")
+    };
+    assert_eq!(done.base(), position(0));
+    assert_eq!(done.ranges().flatten().collect::<Vec<_>>(), [1, 2, 3]);
+    world
+        .dispatcher
+        .commit_done(assignment, CommitOutcome::Committed(position(0)));
+    assert_eq!(world.due_report(), None, "nothing is new");
+
+    let mut later = World::new(bounds());
+    let assignment = later.assign_with(0, done.clone());
+    for offset in 0..6 {
+        later.admit(
+            assignment,
+            offset,
+            format!("k{offset}").as_bytes(),
+            Entry::Pending,
+        );
+    }
+    let pushed: Vec<i64> = (0..3).map(|_| deliver(&mut later).get()).collect();
+    assert_eq!(pushed, [0, 4, 5]);
+    assert!(later.dispatcher.take(Seat(0)).is_none());
+    let Some(Report::Commit { done, .. }) = later.due_report() else {
+        panic!("everything is done")
+    };
+    assert_eq!(done, below(6));
+}
+
+#[test]
+fn what_an_earlier_life_had_done_is_stored_again_before_it_is_fetched() {
+    let mut world = World::new(bounds());
+    let assignment = world.assign(0);
+    for offset in 0..8 {
+        world.admit(
+            assignment,
+            offset,
+            format!("k{offset}").as_bytes(),
+            Entry::Pending,
+        );
+    }
+    let _stuck = world.dispatcher.take(Seat(1)).unwrap();
+    for _ in 0..7 {
+        deliver(&mut world);
+    }
+    let Some(Report::Commit { done, .. }) = world.due_report() else {
+        panic!("there is something to store")
+    };
+    let mut later = World::new(bounds());
+    let assignment = later.assign_with(0, done.clone());
+    for offset in 0..3 {
+        later.admit(
+            assignment,
+            offset,
+            format!("k{offset}").as_bytes(),
+            Entry::Pending,
+        );
+    }
+    assert_eq!(later.due_report(), None, "nothing is new");
+    let deadline = later.now;
+    later.dispatcher.revoke(assignment, deadline);
+    let drained = std::iter::from_fn(|| later.dispatcher.next_report()).last();
+    let Some(Report::Drained { done: Some(last), .. }) = drained else {
+        panic!("{drained:?}")
+    };
+    assert_eq!(last, done);
 }

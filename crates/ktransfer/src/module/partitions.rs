@@ -4,11 +4,11 @@
 use std::convert::Infallible;
 use std::rc::Rc;
 
-use kcommon::kafka::CommitOffset;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::Running;
+use crate::acks::Acks;
 use crate::assignment::{Assignment, Order};
 use crate::dispatcher::Fullness;
 use crate::fetch::{Fetch, Progress};
@@ -35,8 +35,8 @@ impl Fetching {
 impl Running {
     pub(super) async fn obey(&mut self, order: Order) {
         match order {
-            Order::Assign { assignment, position } => {
-                self.waiting.push((assignment, position));
+            Order::Assign { assignment, done } => {
+                self.waiting.push((assignment, done));
                 self.assign_waiting();
             }
             Order::Revoke { assignment, deadline } => {
@@ -56,27 +56,28 @@ impl Running {
     /// Begins the assignments whose partition is free of earlier epochs.
     pub(super) fn assign_waiting(&mut self) {
         let waiting = std::mem::take(&mut self.waiting);
-        for (assignment, position) in waiting {
+        for (assignment, done) in waiting {
             if self.dispatcher.borrow().is_busy(assignment.partition) {
-                self.waiting.push((assignment, position));
+                self.waiting.push((assignment, done));
             } else {
-                self.begin(assignment, position);
+                self.begin(assignment, done);
             }
         }
     }
 
-    fn begin(&mut self, assignment: Assignment, position: CommitOffset) {
+    fn begin(&mut self, assignment: Assignment, done: Acks) {
         tracing::info!(
             module = self.source.module.name,
             partition = assignment.partition.0,
             epoch = assignment.epoch.get(),
-            position = position.get(),
+            position = done.base().get(),
+            done_above = done.count(),
             "partition assigned"
         );
         let room = self
             .dispatcher
             .borrow_mut()
-            .assign(assignment, position, Instant::now());
+            .assign(assignment, done, Instant::now());
         let progress = Rc::new(Progress::default());
         let fetch = Fetch::new(Rc::clone(&self.source), assignment, room, Rc::clone(&progress));
         let task = tokio::task::spawn_local(fetch.run());

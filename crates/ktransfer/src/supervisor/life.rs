@@ -184,6 +184,7 @@ impl<'a> Life<'a> {
             reports,
             lease: self.shared.lease.clone(),
             budget: self.shared.budget.clone(),
+            stored: self.shared.stored.clone(),
             latch: self.shared.readiness.latch(format!("module {name} partitions")),
             backend: self.shared.readiness.latch(format!("module {name} backend")),
         };

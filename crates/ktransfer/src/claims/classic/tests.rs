@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::original::Original;
 use super::{Classic, NOBODY_PLANS, Plan};
+use crate::acks::{Acks, Map};
 use crate::assignment::{Assignment, Epochs, Order};
 use crate::claims::{Claimed, Claims, Step, Stored, View, Written};
 
@@ -130,7 +131,9 @@ impl Ours {
         for (assignment, position) in draining {
             if dice.below(8) == 0 {
                 self.running.remove(&assignment);
-                let steps = self.claims.drained(assignment, Some(offset(position)), world.now);
+                let steps = self
+                    .claims
+                    .drained(assignment, Some(Acks::none(offset(position))), world.now);
                 self.take(steps, znodes);
             }
         }
@@ -161,7 +164,8 @@ impl Ours {
     fn take(&mut self, steps: Vec<Step>, znodes: &Znodes) {
         for step in steps {
             match step {
-                Step::Tell(Order::Assign { assignment, position }) => {
+                Step::Tell(Order::Assign { assignment, done }) => {
+                    let position = done.base();
                     assert_eq!(position.get(), znodes.begin(assignment.partition));
                     self.running.insert(assignment, (position.get(), false));
                 }
@@ -186,7 +190,7 @@ impl Ours {
             *position += i64::try_from(dice.number(3)).unwrap();
             znodes.pushed(assignment.partition, *position);
             if dice.below(4) == 0 {
-                steps.extend(self.claims.commit(*assignment, offset(*position)));
+                steps.extend(self.claims.commit(*assignment, Acks::none(offset(*position))));
             }
         }
         self.take(steps, znodes);
@@ -198,7 +202,7 @@ impl Ours {
                 let owner = *znodes.owners.entry(partition).or_insert(self.session);
                 let claimed = if owner == self.session {
                     znodes.write(partition, znodes.offsets[&partition].0);
-                    Claimed::Ours(znodes.stored(partition))
+                    Claimed::Ours(znodes.stored(partition), Map::empty(None, CommitOffset::ZERO))
                 } else {
                     Claimed::NotOurs
                 };
@@ -208,6 +212,7 @@ impl Ours {
                 assignment,
                 version,
                 position,
+                ..
             } => {
                 let found = znodes.stored(assignment.partition);
                 let committed = if found.version == version {
@@ -223,6 +228,7 @@ impl Ours {
                 partition,
                 stored,
                 insist,
+                ..
             } => {
                 if insist || znodes.stored(partition).version == stored.version {
                     znodes.write(partition, stored.position().unwrap().get());
@@ -421,7 +427,7 @@ fn in_a_mixed_fleet_no_commit_of_ours_is_lost() {
         for member in &mut world.ours {
             let running: Vec<_> = member.running.iter().map(|(a, (p, _))| (*a, *p)).collect();
             for (assignment, position) in running {
-                let steps = member.claims.commit(assignment, offset(position));
+                let steps = member.claims.commit(assignment, Acks::none(offset(position)));
                 member.take(steps, &world.znodes);
             }
         }

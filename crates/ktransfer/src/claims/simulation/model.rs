@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kcommon::kafka::{CommitOffset, PartitionId};
 
 use super::PARTITIONS;
+use crate::acks::Map;
 use crate::assignment::Assignment;
 use crate::claims::{Claimed, Step, Stored, View, Written};
 
@@ -59,12 +60,14 @@ impl Model {
                 self.owners.insert(*partition, session);
                 let bytes = self.offsets[partition].bytes.clone();
                 self.write(*partition, bytes);
-                Answer::Claimed(*partition, Claimed::Ours(self.offsets[partition].clone()))
+                let map = Map::empty(None, CommitOffset::ZERO);
+                Answer::Claimed(*partition, Claimed::Ours(self.offsets[partition].clone(), map))
             }
             Step::Commit {
                 assignment,
                 version,
                 position,
+                ..
             } => Answer::Committed(
                 *assignment,
                 self.commit(session, assignment.partition, *version, *position),

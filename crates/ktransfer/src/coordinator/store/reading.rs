@@ -14,7 +14,7 @@ impl<Z: ZooKeeper, B: Brokers<Z>> Store<Z, B> {
     /// Whether a partition is ours still, and its offset.
     pub(crate) async fn confirm(&self, partition: PartitionId) -> Confirmed {
         match self.state(partition).await {
-            Ok(State { ours: true, offset }) => Confirmed::Ours(offset),
+            Ok(State { ours: true, offset }) => Confirmed::Ours(offset.as_ref().map(Stored::from)),
             Ok(State { ours: false, .. }) => Confirmed::NotOurs,
             Err(error) => {
                 if !matches!(error, Error::Expired) {
@@ -43,7 +43,7 @@ impl<Z: ZooKeeper, B: Brokers<Z>> Store<Z, B> {
         let mut found = Vec::with_capacity(looks.len());
         for (partition, look, known) in looks {
             let stored = match nodes.next() {
-                Some(Some(node)) => Some(Stored::from(node)),
+                Some(Some(node)) => Some(Stored::from(&node)),
                 Some(None) => self.look(partition, known).await,
                 None => None,
             };
@@ -56,7 +56,7 @@ impl<Z: ZooKeeper, B: Brokers<Z>> Store<Z, B> {
     pub(crate) async fn look(&self, partition: PartitionId, known: Option<Vec<u8>>) -> Option<Stored> {
         let looked = async {
             if let Some(node) = self.session.get(&self.offset(partition)).await? {
-                return Ok(Some(Stored::from(node)));
+                return Ok(Some(Stored::from(&node)));
             }
             let start = match known {
                 Some(bytes) => Some(bytes),
