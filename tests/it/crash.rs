@@ -2,6 +2,9 @@
 //!
 //! How long partitions stood idle is printed, not asserted: `cargo xtask test crash -- --nocapture` shows it.
 
+#[cfg(test)]
+mod acks;
+
 use std::time::{Duration, Instant};
 
 use ktests::{Behaviour, Daemon, OwnCluster, When, cluster, eventually, own_cluster};

@@ -117,6 +117,21 @@ async fn an_offset_above_the_log_stops_its_partition_until_it_is_corrected() {
     daemon.wait_ready().await;
     scene.stores_all([(0, 100), (1, 10)]).await;
     assert_eq!(backend.count(), 15);
+    // The same when an operator moves it there while it runs.
+    scene.znodes.set(&scene.offset_path(0), "500").await.unwrap();
+    reports(
+        &daemon,
+        &[
+            &scene.name,
+            "partition 0 is stopped",
+            "position 500 is above the log end 100",
+        ],
+    )
+    .await;
+    scene.znodes.set(&scene.offset_path(0), "98").await.unwrap();
+    delivers(&backend, 15 + 2).await;
+    daemon.wait_ready().await;
+    scene.stores_all([(0, 100), (1, 10)]).await;
     counts(&daemon, "ktransfer_records_lost_total", &scene.name, 0.0).await;
 }
 

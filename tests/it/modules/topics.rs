@@ -1,8 +1,10 @@
 //! Topics that come later than their module, and partitions that come later than their topic.
 
-use ktests::{Backend, NewRecord, numbered};
+use std::time::Duration;
 
-use super::{counts, reports};
+use ktests::{Backend, NewRecord, eventually, numbered};
+
+use super::{counts, logged, reports};
 use crate::push::world::{Scene, delivers};
 
 #[tokio::test]
@@ -59,4 +61,72 @@ fn later_body(record: NewRecord) -> NewRecord {
         value: body.into(),
         ..record
     }
+}
+
+/// Ten times what it may take until a topic that was created anew is noticed.
+const NOTICED: Duration = Duration::from_secs(300);
+
+/// Deletes the topic and creates it anew with so many partitions.
+async fn create_anew(scene: &Scene, partitions: i32) {
+    scene.cluster.delete_topic(&scene.name).await.unwrap();
+    let known = format!("/brokers/topics/{}", scene.name);
+    eventually("the topic is gone", NOTICED, async || {
+        scene.znodes.get(&known).await.unwrap().is_none()
+    })
+    .await;
+    scene.cluster.create_topic(&scene.name, partitions).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_topic_created_anew_while_nobody_ran_is_pushed_from_its_first_record() {
+    let (scene, backend) = (Scene::new("renewed", 2).await, Backend::start().await);
+    let module = scene.module(&backend.addresses());
+    scene.produce(numbered(0..40, 10)).await;
+    let mut first = scene.start(&module).await;
+    delivers(&backend, 40).await;
+    assert!(first.terminate().await.success());
+    let stored = scene.stored().await;
+    assert_eq!(stored.values().sum::<i64>(), 40);
+    create_anew(&scene, 2).await;
+    // More than before in each partition, so that no stored offset is out of range.
+    let produced = scene
+        .cluster
+        .produce_checked(&scene.name, numbered(1_000..1_200, 10))
+        .await
+        .unwrap();
+    let second = scene.start(&module).await;
+    delivers(&backend, 40 + 200).await;
+    ktests::check(&produced, &of_these(&backend, 40)).assert_exactly_once();
+    counts(&second, "ktransfer_partitions_restarted_total", &scene.name, 2.0).await;
+    assert_eq!(
+        logged(&second, &["ERROR", "deleted and created anew", "position=0"]),
+        2
+    );
+}
+
+/// The requests but the first.
+fn of_these(backend: &Backend, but: usize) -> Vec<ktests::Seen> {
+    backend.requests().split_off(but)
+}
+
+#[tokio::test]
+async fn a_topic_created_anew_under_a_running_module_is_pushed_from_its_first_record() {
+    let (scene, backend) = (Scene::new("renewing", 1).await, Backend::start().await);
+    let daemon = scene.start(&scene.module(&backend.addresses())).await;
+    scene.produce(numbered(0..40, 10)).await;
+    delivers(&backend, 40).await;
+    scene.stores(40).await;
+    create_anew(&scene, 1).await;
+    let produced = scene
+        .cluster
+        .produce_checked(&scene.name, numbered(1_000..1_100, 10))
+        .await
+        .unwrap();
+    eventually("every record of the new topic is pushed", NOTICED, async || {
+        let report = ktests::check(&produced, &of_these(&backend, 40));
+        report.lost == 0
+    })
+    .await;
+    counts(&daemon, "ktransfer_partitions_restarted_total", &scene.name, 1.0).await;
+    scene.stores(100).await;
 }
