@@ -13,7 +13,7 @@ use super::{Common, process, sink};
 /// The value of a small record.
 const SMALL: usize = 60;
 /// The value of a large one.
-const LARGE: usize = 1_000_000;
+const LARGE: usize = 900_000;
 /// How many records are written before the next are made.
 const BATCH: usize = 200_000;
 /// How often the memory is looked at.
@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     /// How many records.
     #[arg(long, default_value_t = 1_000_000)]
     records: usize,
-    /// How many of them are of 1 MB; the others have 60 bytes.
+    /// How many of them are of 900 kB; the others have 60 bytes.
     #[arg(long, default_value_t = 500)]
     large: usize,
     /// Over how many keys, in turn.
@@ -45,6 +45,9 @@ pub(crate) struct Arguments {
     /// How long the backend is away at first, in seconds.
     #[arg(long, default_value_t = 20)]
     away: u64,
+    /// How long deliveries are watched at most, in seconds.
+    #[arg(long, default_value_t = 3600)]
+    limit: u64,
 }
 
 /// The memory of a process over time.
@@ -119,7 +122,8 @@ async fn measure(arguments: &Arguments, cluster: &Cluster, topic: &str) -> Resul
     let sink = Running::sink_at(port, sink::Service::default()).await?;
     let (mut delivered, mut moved) = (0, Instant::now());
     let records = u64::try_from(arguments.records)?;
-    while delivered < records {
+    let end = Instant::now() + Duration::from_secs(arguments.limit);
+    while delivered < records && Instant::now() < end {
         tokio::time::sleep(LOOK).await;
         let taken = sink::taken(sink.port).await?.count;
         if taken > delivered {
@@ -130,7 +134,7 @@ async fn measure(arguments: &Arguments, cluster: &Cluster, topic: &str) -> Resul
         watch.look(delivered)?;
     }
     println!(
-        "\npeak while the backend was away: {away} MiB; afterwards: {} MiB; at the end: {} MiB; all delivered after {:.0} s",
+        "\npeak while the backend was away: {away} MiB; afterwards: {} MiB; at the end: {} MiB; {delivered} delivered after {:.0} s",
         watch.peak,
         process::rss_mib(watch.pid)?,
         watch.start.elapsed().as_secs_f64()
