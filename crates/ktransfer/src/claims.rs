@@ -353,7 +353,11 @@ impl Claims {
                 self.held.insert(partition, Phase::Draining(life, Ending::GiveUp));
                 Vec::new()
             }
-            Some(Phase::Stopped { stored, .. }) => self.release(partition, stored, None),
+            // An operator may have repaired it since: it is released as it is found.
+            Some(Phase::Stopped { .. }) => {
+                self.held.insert(partition, Phase::Releasing);
+                vec![Step::Sweep(partition)]
+            }
             Some(other) => {
                 self.held.insert(partition, other);
                 Vec::new()

@@ -379,6 +379,13 @@ fn a_look_that_a_commit_overtook_is_no_move() {
 }
 
 #[test]
+fn a_partition_stopped_by_garbage_is_released_as_it_is_found() {
+    let (mut scene, steps) = Scene::claimed("garbage");
+    assert_eq!(steps, []);
+    assert_eq!(scene.claims.stop(scene.now), [Step::Sweep(P)]);
+}
+
+#[test]
 fn garbage_stops_the_partition_keeps_the_claim_and_is_looked_at_again() {
     let (mut scene, steps) = Scene::claimed("seven");
     assert_eq!(steps, []);

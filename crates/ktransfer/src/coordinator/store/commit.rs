@@ -227,6 +227,11 @@ impl<Z: ZooKeeper, B: Brokers<Z>> Store<Z, B> {
                     _ if !state.ours => Ok(None),
                     Some(found) if found.stat.version == stored.version => Ok(Some(stored.clone())),
                     Some(found) => Ok(Some(Stored::from(&found))),
+                    // Garbage that an operator has deleted does not come back.
+                    None if stored.position().is_err() => match self.session.delete(&owner).await {
+                        Ok(()) | Err(Error::NoNode) => Ok(None),
+                        Err(error) => Err(error),
+                    },
                     None => {
                         self.create_offset(partition, &stored.bytes).await?;
                         Ok(Some(Stored {
