@@ -14,8 +14,6 @@ mod confirm;
 mod foreign;
 mod phase;
 mod plan;
-#[cfg(test)]
-mod simulation;
 mod step;
 #[cfg(test)]
 mod tests;

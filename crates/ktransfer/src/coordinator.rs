@@ -14,7 +14,7 @@ pub(crate) mod group;
 mod health;
 pub(crate) mod jobs;
 mod life;
-mod looks;
+pub(crate) mod looks;
 mod member;
 pub mod meters;
 mod parties;

@@ -301,4 +301,6 @@ impl Dispatcher {
 }
 
 #[cfg(test)]
+mod mutant;
+#[cfg(test)]
 mod tests;

@@ -31,12 +31,13 @@ pub struct Terms {
 
 /// The lease of this process. Clones share it; reading it costs one clock call, and a lock nobody waits for once
 /// epochs have been held up.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Lease(Arc<State>);
 
 /// Times are nanoseconds of [`BootTime`]; 0, the machine's start, is long past.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    clock: fn() -> BootTime,
     /// No push starts from here on.
     deadline: AtomicU64,
     /// What is on the wire is cut from here on.
@@ -66,6 +67,12 @@ impl BootTime {
         let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
         let nanos = u32::try_from(now.tv_nsec).unwrap_or(0);
         Self(Duration::new(seconds, nanos))
+    }
+
+    /// The reading when the machine has been up for so long.
+    #[must_use]
+    pub const fn after_start(up: Duration) -> Self {
+        Self(up)
     }
 
     fn nanos(self) -> u64 {
@@ -110,7 +117,20 @@ impl Lease {
     /// A lease that has not begun: nothing may be pushed.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self::with_clock(BootTime::now)
+    }
+
+    /// The same by another clock, for a simulation.
+    #[must_use]
+    pub fn with_clock(clock: fn() -> BootTime) -> Self {
+        Self(Arc::new(State {
+            clock,
+            deadline: AtomicU64::new(0),
+            cut: AtomicU64::new(0),
+            floor: AtomicU64::new(0),
+            held: AtomicU64::new(0),
+            confirmed: RwLock::default(),
+        }))
     }
 
     /// Whether a push of this epoch may start now. Ask in the same poll that writes the request: a thread that
@@ -118,7 +138,7 @@ impl Lease {
     #[must_use]
     pub fn may_push(&self, epoch: Epoch) -> bool {
         let deadline = self.0.deadline.load(Ordering::Acquire);
-        BootTime::now().nanos() < deadline && !self.is_void(epoch) && !self.is_held(epoch)
+        self.now() < deadline && !self.is_void(epoch) && !self.is_held(epoch)
     }
 
     /// From when on no push starts unless the lease is extended; what is past means that none may.
@@ -131,7 +151,7 @@ impl Lease {
     #[must_use]
     pub fn must_cut(&self, epoch: Epoch) -> bool {
         let cut = self.0.cut.load(Ordering::Acquire);
-        BootTime::now().nanos() >= cut || self.is_void(epoch)
+        self.now() >= cut || self.is_void(epoch)
     }
 
     /// Waits until requests on the wire must be cut because the lease has run out. Returns at once while it has
@@ -141,13 +161,19 @@ impl Lease {
     /// Safe.
     pub async fn cut_due(&self) {
         loop {
-            let cut = self.0.cut.load(Ordering::Acquire);
-            let left = cut.saturating_sub(BootTime::now().nanos());
-            if left == 0 {
+            let left = self.cut_in();
+            if left.is_zero() {
                 return;
             }
-            tokio::time::sleep(Duration::from_nanos(left).min(LONGEST_SLEEP)).await;
+            tokio::time::sleep(left.min(LONGEST_SLEEP)).await;
         }
+    }
+
+    /// The time until requests on the wire must be cut because the lease has run out; zero from then on.
+    #[must_use]
+    pub fn cut_in(&self) -> Duration {
+        let cut = self.0.cut.load(Ordering::Acquire);
+        Duration::from_nanos(cut.saturating_sub(self.now()))
     }
 
     /// A request that was sent at `sent` has been answered. Earlier than what is known changes nothing.
@@ -181,6 +207,10 @@ impl Lease {
         confirmed.insert(epoch);
     }
 
+    fn now(&self) -> u64 {
+        (self.0.clock)().nanos()
+    }
+
     fn is_void(&self, epoch: Epoch) -> bool {
         epoch.get() < self.0.floor.load(Ordering::Acquire)
     }
@@ -191,6 +221,12 @@ impl Lease {
         }
         let confirmed = self.0.confirmed.read().unwrap_or_else(PoisonError::into_inner);
         !confirmed.contains(&epoch)
+    }
+}
+
+impl Default for Lease {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -35,3 +35,6 @@ pub mod watermarks;
 pub mod worker;
 
 pub use supervisor::run;
+
+#[cfg(test)]
+mod simulation;

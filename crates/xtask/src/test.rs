@@ -1,4 +1,5 @@
 //! `cargo xtask test`: builds the daemons, starts a cluster on free ports, runs the tests of the workspace, stops it.
+//! `cargo xtask test sim` runs the simulation of ktransfer alone, which needs neither.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,14 +19,30 @@ const THREADS: &str = "4";
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Runs only tests whose path contains this.
+    /// Runs only tests whose path contains this; `sim`: the simulation of ktransfer, without a cluster.
     name: Option<String>,
+    /// How many schedules the simulation runs.
+    #[arg(long, value_name = "N", conflicts_with = "seed")]
+    schedules: Option<u64>,
+    /// The one schedule that the simulation runs; its last events are printed when it fails.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
     /// Arguments for the test programs, such as `--nocapture`.
     #[arg(last = true)]
     rest: Vec<String>,
 }
 
+/// What `cargo xtask test` calls the simulation.
+const SIMULATION: &str = "sim";
+
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if arguments.name.as_deref() == Some(SIMULATION) {
+        return simulation(arguments);
+    }
+    anyhow::ensure!(
+        arguments.schedules.is_none() && arguments.seed.is_none(),
+        "--schedules and --seed are for `cargo xtask test {SIMULATION}`"
+    );
     in_a_cluster(arguments, None)
 }
 
@@ -40,6 +57,27 @@ fn in_a_cluster(arguments: &Arguments, variable: Option<(&str, &str)>) -> Result
     outcome
 }
 
+/// Runs the simulation: `crates/ktransfer/src/simulation.rs` says what it is.
+fn simulation(arguments: &Arguments) -> Result<ExitCode> {
+    let mut command = std::process::Command::new(build::cargo());
+    command.args(["test", "--package", "ktransfer", "--lib", "simulation::"]);
+    command.arg("--").arg("--nocapture").args(&arguments.rest);
+    for (name, number) in [
+        ("KTRANSFER_SIM_SCHEDULES", arguments.schedules),
+        ("KTRANSFER_SIM_SEED", arguments.seed),
+    ] {
+        if let Some(number) = number {
+            command.env(name, number.to_string());
+        }
+    }
+    let status = command.status().context("start cargo test")?;
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
 /// Runs one scenario with its output, and with a variable that it reads.
 ///
 /// # Errors
@@ -47,6 +85,8 @@ fn in_a_cluster(arguments: &Arguments, variable: Option<(&str, &str)>) -> Result
 pub(crate) fn scenario(name: &str, variable: (&str, &str)) -> Result<ExitCode> {
     let arguments = Arguments {
         name: Some(name.to_owned()),
+        schedules: None,
+        seed: None,
         rest: vec!["--nocapture".to_owned()],
     };
     in_a_cluster(&arguments, Some(variable))

@@ -72,6 +72,8 @@ impl<Z: ZooKeeper, B: Brokers<Z>> Group<Z, B> {
     /// Safe: a watch that has not fired stays.
     pub(crate) async fn changed(&mut self) {
         tokio::select! {
+            // Either is taken up sooner or later; an order makes a simulated run repeatable.
+            biased;
             () = fired(&mut self.ids_changed) => self.ids_changed = None,
             () = fired(&mut self.owners_changed) => self.owners_changed = None,
         }

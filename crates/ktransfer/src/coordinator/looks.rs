@@ -10,28 +10,30 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use kcommon::kafka::PartitionId;
-use kcommon::zookeeper::Error;
+use kcommon::zookeeper::{Error, Session};
 use tokio::time::Instant;
 
 use super::group::{Group, Look, Seen};
+use super::servers::{Brokers, ZooKeeper};
 use super::store::Store;
+use crate::watermarks::Watermarks;
 
 /// The least time between two looks at the group.
 const SPACING: Duration = Duration::from_millis(100);
 
 /// Everything is read again so often, whatever the watches say.
-pub(super) const FULL_EVERY: Duration = Duration::from_secs(5);
+pub(crate) const FULL_EVERY: Duration = Duration::from_secs(5);
 
 /// The wait after a look or a claim that failed.
 const RETRY: Duration = Duration::from_millis(500);
 
 /// What a look ends with; see [`Group::look`].
-pub(super) type Outcome = Result<Option<Seen>, Error>;
+pub(crate) type Outcome = Result<Option<Seen>, Error>;
 
 /// The looks of one session, one at a time.
-pub(super) struct Looks {
-    store: Store,
-    state: State,
+pub(crate) struct Looks<Z = Session, B = Watermarks> {
+    store: Store<Z, B>,
+    state: State<Z, B>,
     /// Partitions that were answered about since the look under way began.
     overtaken: BTreeSet<PartitionId>,
     last: Instant,
@@ -39,13 +41,13 @@ pub(super) struct Looks {
     next_full: Instant,
 }
 
-enum State {
-    Idle(Box<Group>),
-    UnderWay(BoxFuture<'static, (Box<Group>, Outcome)>),
+enum State<Z, B> {
+    Idle(Box<Group<Z, B>>),
+    UnderWay(BoxFuture<'static, (Box<Group<Z, B>>, Outcome)>),
 }
 
 /// What can happen to the looks.
-pub(super) enum Event {
+pub(crate) enum Event {
     /// A watch says that something may have changed.
     Changed,
     /// A look has ended.
@@ -56,8 +58,8 @@ pub(super) enum Event {
     },
 }
 
-impl Looks {
-    pub(super) fn new(store: Store) -> Self {
+impl<Z: ZooKeeper, B: Brokers<Z>> Looks<Z, B> {
+    pub(crate) fn new(store: Store<Z, B>) -> Self {
         let now = Instant::now();
         Self {
             state: State::Idle(Box::new(Group::new(store.clone()))),
@@ -70,7 +72,7 @@ impl Looks {
     }
 
     /// Begins a look if one is due and none is under way. `present` says whether we want to be a member.
-    pub(super) fn begin(&mut self, present: bool, now: Instant) {
+    pub(crate) fn begin(&mut self, present: bool, now: Instant) {
         let full = self.next_full <= now;
         let State::Idle(group) = &mut self.state else {
             return;
@@ -93,7 +95,7 @@ impl Looks {
     ///
     /// # Cancel safety
     /// Safe.
-    pub(super) async fn event(looks: Option<&mut Self>) -> Event {
+    pub(crate) async fn event(looks: Option<&mut Self>) -> Event {
         let Some(looks) = looks else {
             return std::future::pending().await;
         };
@@ -113,7 +115,7 @@ impl Looks {
     }
 
     /// A claim or a release of the partition was answered: what was read of it before is worth nothing.
-    pub(super) fn forget(&mut self, partition: PartitionId) {
+    pub(crate) fn forget(&mut self, partition: PartitionId) {
         match &mut self.state {
             State::Idle(group) => group.forget(partition),
             State::UnderWay(_) => {
@@ -123,7 +125,7 @@ impl Looks {
     }
 
     /// Ends a look under way without its answer: nothing more of it is sent, our `ids` znode not created either.
-    pub(super) fn cancel(&mut self) {
+    pub(crate) fn cancel(&mut self) {
         if matches!(self.state, State::UnderWay(_)) {
             self.state = State::Idle(Box::new(Group::new(self.store.clone())));
             self.soon();
@@ -131,33 +133,33 @@ impl Looks {
     }
 
     /// Something may have changed: look again, but not more often than allowed.
-    pub(super) fn soon(&mut self) {
+    pub(crate) fn soon(&mut self) {
         self.next = self.next.min(self.last + SPACING);
     }
 
     /// A claim did not succeed: look again, but not at once.
-    pub(super) fn retry(&mut self, now: Instant) {
+    pub(crate) fn retry(&mut self, now: Instant) {
         self.next = self.next.min(now + RETRY);
     }
 
     /// The look failed: everything is to be read again, but not at once.
-    pub(super) fn failed(&mut self, now: Instant) {
+    pub(crate) fn failed(&mut self, now: Instant) {
         self.next = now + RETRY;
         self.next_full = now + RETRY;
     }
 
     /// Everything is to be read now.
-    pub(super) fn all_now(&mut self, now: Instant) {
+    pub(crate) fn all_now(&mut self, now: Instant) {
         self.next_full = now;
     }
 
     /// When the next look is due; `None` while one is under way.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub(crate) fn due(&self) -> Option<Instant> {
         matches!(self.state, State::Idle(_)).then(|| self.next.min(self.next_full))
     }
 
     /// When the last look began.
-    pub(super) fn last(&self) -> Instant {
+    pub(crate) fn last(&self) -> Instant {
         self.last
     }
 }

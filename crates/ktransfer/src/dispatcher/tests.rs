@@ -277,7 +277,7 @@ fn without_a_lease_nothing_is_taken_and_nothing_is_forgotten() {
     let mut world = World::new(bounds());
     let assignment = world.assign(0);
     world.admit(assignment, 0, b"a", Entry::Pending);
-    let with_lease = std::mem::replace(&mut world.dispatcher.lease, Lease::new());
+    let with_lease = std::mem::take(&mut world.dispatcher.lease);
     assert!(world.dispatcher.take(Seat(0)).is_none());
     world.dispatcher.lease = with_lease;
     let job = world.dispatcher.take(Seat(0)).unwrap();

@@ -1,0 +1,255 @@
+//! What goes wrong in a run. Each run has its own few kinds of faults, so that some runs are deep in one kind and others
+//! mix them all.
+
+use kcommon::kafka::PartitionId;
+use kcommon::zookeeper::layout;
+
+use super::coordination::{MODULE, topic};
+use super::dice::{Dice, Time};
+use super::kafka::KEYS;
+use super::member::What;
+use super::session::Change;
+use super::world::{Event, World};
+use super::zookeeper::OPERATOR;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// A process stands still, for up to three time-outs.
+    StandStill,
+    /// The thread of a module does, for up to a second.
+    ModuleStandsStill,
+    Crash,
+    Stop,
+    ModuleDies,
+    /// A connection breaks; the client notices at once or late.
+    Cut,
+    /// ZooKeeper is away.
+    Outage,
+    /// An operator sets an offset.
+    Move,
+    /// An operator writes what is no offset.
+    Garbage,
+    DeleteOffset,
+    DeleteOwner,
+    DeleteAcks,
+    GarbageInAcks,
+    DeleteId,
+    /// A tool writes the offset that is there.
+    WriteAgain,
+    Retention,
+    Grow,
+    /// A key fails, or does so no more.
+    Stuck,
+    Brokers,
+    /// One process more.
+    Join,
+}
+
+const ALL: [Fault; 20] = [
+    Fault::StandStill,
+    Fault::ModuleStandsStill,
+    Fault::Crash,
+    Fault::Stop,
+    Fault::ModuleDies,
+    Fault::Cut,
+    Fault::Outage,
+    Fault::Move,
+    Fault::Garbage,
+    Fault::DeleteOffset,
+    Fault::DeleteOwner,
+    Fault::DeleteAcks,
+    Fault::GarbageInAcks,
+    Fault::DeleteId,
+    Fault::WriteAgain,
+    Fault::Retention,
+    Fault::Grow,
+    Fault::Stuck,
+    Fault::Brokers,
+    Fault::Join,
+];
+
+/// The most processes at a time.
+const MOST: usize = 5;
+
+/// The kinds of faults of one run.
+#[derive(Debug)]
+pub(super) struct Faults {
+    kinds: Vec<Fault>,
+    often: Time,
+    /// The longest delay of most messages.
+    pub(super) slow: Time,
+    pub(super) over: bool,
+}
+
+impl Faults {
+    pub(super) fn choose(dice: &mut Dice) -> Self {
+        let mut kinds: Vec<Fault> = ALL.iter().copied().filter(|_kind| dice.one_in(3)).collect();
+        if kinds.is_empty() {
+            kinds.push(ALL[dice.index(ALL.len())]);
+        }
+        Self {
+            kinds,
+            often: dice.between(150, 2_000),
+            slow: if dice.one_in(4) { dice.between(20, 200) } else { 4 },
+            over: false,
+        }
+    }
+
+    /// The next fault, and when.
+    pub(super) fn next(&self, dice: &mut Dice) -> (Time, Fault) {
+        (
+            dice.between(1, 2 * self.often),
+            self.kinds[dice.index(self.kinds.len())],
+        )
+    }
+}
+
+impl World {
+    pub(super) fn strike(&mut self, fault: Fault) {
+        match fault {
+            Fault::StandStill | Fault::ModuleStandsStill | Fault::Crash | Fault::Stop | Fault::ModuleDies => {
+                self.strike_process(fault);
+            }
+            Fault::Cut => {
+                let sessions: Vec<i64> = self.connections.keys().copied().collect();
+                if !sessions.is_empty() {
+                    let session = sessions[self.dice.index(sessions.len())];
+                    let silence = if self.dice.one_in(2) {
+                        0
+                    } else {
+                        self.dice.below(self.settings.timeout)
+                    };
+                    self.cut(session, silence);
+                }
+            }
+            Fault::Outage => self.outage(),
+            Fault::Retention => {
+                let partition = self.any_partition();
+                self.kafka.expire(partition, &mut self.dice);
+            }
+            Fault::Grow => {
+                if self.kafka.partitions().len() < 8 {
+                    self.kafka.grow();
+                }
+            }
+            Fault::Stuck => {
+                let key = u8::try_from(self.dice.below(KEYS - 1)).unwrap();
+                let place = (self.any_partition(), key);
+                if !self.backend.stuck.remove(&place) {
+                    self.backend.stuck.insert(place);
+                }
+            }
+            Fault::Brokers => {
+                let mut logs = self.kafka.lock();
+                logs.up = !logs.up;
+            }
+            Fault::Join => {
+                if self.members.len() < MOST {
+                    self.at(0, Event::Start);
+                }
+            }
+            fault => self.operate(fault),
+        }
+    }
+
+    fn any_partition(&mut self) -> PartitionId {
+        let partitions = self.kafka.partitions();
+        partitions[self.dice.index(partitions.len())]
+    }
+
+    fn strike_process(&mut self, fault: Fault) {
+        if self.members.is_empty() {
+            return;
+        }
+        let at = self.dice.index(self.members.len());
+        let process = self.members[at].process;
+        match fault {
+            Fault::StandStill => {
+                let still = self.dice.between(100, 3 * self.settings.timeout);
+                let until = self.now + still;
+                if let Some(known) = self.truth.processes.get_mut(&process) {
+                    known.stands_still_until = known.stands_still_until.max(until);
+                }
+            }
+            Fault::ModuleStandsStill => {
+                let until = self.now + self.dice.between(50, 1_000);
+                if let Some(known) = self.truth.processes.get_mut(&process) {
+                    known.module_stands_still_until = known.module_stands_still_until.max(until);
+                }
+            }
+            Fault::Crash => {
+                self.gone(at, false);
+                let wait = self.dice.between(100, 4_000);
+                self.at(wait, Event::Start);
+            }
+            Fault::Stop => self.at(0, Event::Member(process, What::Stop)),
+            _ => self.at(0, Event::Member(process, What::ModuleDies)),
+        }
+    }
+
+    fn outage(&mut self) {
+        if std::mem::replace(&mut self.server.down, true) {
+            self.server.restart(self.now);
+            return;
+        }
+        let sessions: Vec<i64> = self.connections.keys().copied().collect();
+        for session in sessions {
+            let silence = self.dice.below(500);
+            self.cut(session, silence);
+        }
+    }
+
+    /// What operators and tools do to the znodes of a partition.
+    fn operate(&mut self, fault: Fault) {
+        if self.server.down {
+            return;
+        }
+        let partition = self.any_partition();
+        let topic = topic();
+        let offset = layout::offset(MODULE, topic.as_str(), partition);
+        let acks = layout::acks(MODULE, topic.as_str(), partition);
+        let (start, end) = {
+            let logs = self.kafka.lock();
+            let log = &logs.logs[super::kafka::index(partition)];
+            (log.start, log.end)
+        };
+        let change = match fault {
+            Fault::Move => {
+                let to = i64::try_from(self.dice.between(0, u64::try_from(end - start).unwrap())).unwrap();
+                set(offset, (start + to).to_string().into_bytes())
+            }
+            Fault::Garbage => set(offset, b"garbage".to_vec()),
+            Fault::WriteAgain => match self.stored(partition).1 {
+                Some(data) => set(offset, data),
+                None => return,
+            },
+            Fault::DeleteOffset => Change::Delete { path: offset },
+            Fault::DeleteAcks => Change::Delete { path: acks },
+            Fault::GarbageInAcks => set(acks, b"garbage".to_vec()),
+            Fault::DeleteOwner => Change::Delete {
+                path: layout::owner(MODULE, topic.as_str(), partition),
+            },
+            _ => {
+                if self.members.is_empty() {
+                    return;
+                }
+                let at = self.dice.index(self.members.len());
+                Change::Delete {
+                    path: layout::id(MODULE, &self.members[at].id),
+                }
+            }
+        };
+        // What is not there cannot be changed, as every tool would say.
+        if self.server.transact(OPERATOR, &[change]).is_err() {
+            self.server.applied.clear();
+        }
+    }
+}
+
+fn set(path: String, data: Vec<u8>) -> Change {
+    Change::Set {
+        path,
+        data,
+        version: None,
+    }
+}

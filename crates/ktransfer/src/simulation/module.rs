@@ -1,0 +1,423 @@
+//! The module of one member: the real dispatcher with its ledgers, scheduler and commits, driven as `module`, `fetch`
+//! and `worker` drive it, against the model's logs and backend.
+
+mod fetching;
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::rc::Rc;
+use std::task::{Context, Waker};
+
+use futures_util::FutureExt;
+use kcommon::kafka::{CommitOffset, PartitionId};
+use tokio::sync::Notify;
+
+use super::dice::Time;
+use super::member::{Env, Settings, What};
+use super::mutation::{Mutation, mutated};
+use super::truth::OnWire;
+use crate::acks::{Acks, Builder};
+use crate::assignment::{Assignment, Order, Report};
+use crate::budget::Budget;
+use crate::committer::Stored;
+use crate::dispatcher::{Bounds, Dispatcher, End, Seat};
+use crate::lease::Lease;
+use crate::meters::Meters;
+use crate::scheduler::Job;
+
+/// Half as often as in `module`: half of all events would be ticks.
+const TICK: Time = 100;
+const QUIET_TICK: Time = 250;
+
+/// A worker.
+#[derive(Debug)]
+enum Worker {
+    Rests(Rc<Notify>),
+    /// About to take a record.
+    Wakes(Rc<Notify>),
+    /// With a record; `push` once its first byte is written.
+    Busy {
+        bell: Rc<Notify>,
+        job: Job,
+        flight: u64,
+        push: Option<u64>,
+        cut: bool,
+    },
+}
+
+struct Fetching {
+    assignment: Assignment,
+    position: i64,
+    room: Rc<Notify>,
+}
+
+pub(super) struct Module {
+    process: u64,
+    dispatcher: Dispatcher,
+    lease: Lease,
+    workers: Vec<Option<Worker>>,
+    fetching: BTreeMap<PartitionId, Fetching>,
+    /// Assignments that wait until an older epoch of their partition has nothing on the wire.
+    waiting: Vec<(Assignment, Acks)>,
+    /// Drains that are answered already and yet to begin, for a mutation.
+    early: Vec<Report>,
+    /// The newest position that was reported for each partition, for a mutation.
+    reported: BTreeMap<PartitionId, CommitOffset>,
+    bell: Rc<Notify>,
+    lease_cut: bool,
+    /// Which of the process's modules this is.
+    number: u64,
+    flights: u64,
+    /// It has panicked.
+    pub(super) dead: bool,
+}
+
+impl Module {
+    pub(super) fn new(
+        (process, number): (u64, u64),
+        settings: &Settings,
+        lease: Lease,
+        env: &mut Env<'_>,
+    ) -> Self {
+        let bounds = Bounds {
+            workers: settings.workers,
+            max_uncommitted: settings.max_uncommitted,
+            commit_interval: settings.commit_interval,
+        };
+        let meters = Rc::new(Meters::new("simulated"));
+        let dispatcher = Dispatcher::new(
+            bounds,
+            lease.clone(),
+            Budget::new(1 << 16, 1),
+            Stored::default(),
+            meters,
+        );
+        let workers = (0..settings.workers).map(|at| Some(Worker::Wakes(dispatcher.seat(Seat(at)))));
+        env.after(TICK, What::Tick(number));
+        for at in 0..settings.workers {
+            env.after(0, What::Take(at));
+        }
+        Self {
+            process,
+            workers: workers.collect(),
+            bell: dispatcher.bell(),
+            dispatcher,
+            lease,
+            fetching: BTreeMap::new(),
+            waiting: Vec::new(),
+            early: Vec::new(),
+            reported: BTreeMap::new(),
+            lease_cut: false,
+            number,
+            // No two of a process are the same: an end of a push of its last module may still come.
+            flights: number << 32,
+            dead: false,
+        }
+    }
+
+    pub(super) fn handle(&mut self, what: What, env: &mut Env<'_>) {
+        if self.dead {
+            return;
+        }
+        match what {
+            What::Tick(number) if number == self.number => self.tick(env),
+            What::Tick(_) => {}
+            // Whatever wakes the module's loop looks at the lease.
+            What::LeaseEnds => {}
+            What::Take(at) => self.take(at, env),
+            What::Write(at, flight) => self.write(at, flight, env),
+            What::Finish(at, flight, delivered) => self.finish(at, flight, delivered, env),
+            What::Cut(at, flight) => self.cut(at, flight, env),
+            What::Fetch(partition, epoch) => self.fetch(partition, epoch, env),
+            other => panic!("{other:?} is not the module's"),
+        }
+    }
+
+    /// What the tasks that were woken do.
+    pub(super) fn settle(&mut self, env: &mut Env<'_>) {
+        if self.dead {
+            return;
+        }
+        if !self.lease_cut && self.lease.cut_in().is_zero() {
+            self.lease_cut = true;
+            self.dispatcher.cut_all();
+        }
+        if self.bell.notified().now_or_never().is_some() {
+            self.assign_waiting(env);
+        }
+        for at in 0..self.workers.len() {
+            self.wake(at, env);
+        }
+        for (partition, fetching) in &self.fetching {
+            if fetching.room.notified().now_or_never().is_some() {
+                env.after(0, What::Fetch(*partition, fetching.assignment.epoch));
+            }
+        }
+    }
+
+    fn wake(&mut self, at: usize, env: &mut Env<'_>) {
+        match self.workers[at].as_mut() {
+            Some(Worker::Rests(bell)) if bell.notified().now_or_never().is_some() => {
+                self.workers[at] = Some(Worker::Wakes(Rc::clone(bell)));
+                let late = env.dice.below(2);
+                env.after(late, What::Take(at));
+            }
+            Some(Worker::Busy { flight, cut, .. }) if !*cut => {
+                let cx = Context::from_waker(Waker::noop());
+                if self.dispatcher.is_cut(Seat(at), &cx) {
+                    *cut = true;
+                    let late = if env.dice.one_in(3) {
+                        env.dice.below(50)
+                    } else {
+                        env.dice.below(6)
+                    };
+                    env.after(late, What::Cut(at, *flight));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    // Orders and reports.
+
+    pub(super) fn obey(&mut self, order: Order, env: &mut Env<'_>) {
+        if self.dead {
+            return;
+        }
+        match order {
+            Order::Assign { assignment, done } => {
+                let done = self.perverted(assignment, done, env);
+                self.waiting.push((assignment, done));
+                self.assign_waiting(env);
+            }
+            Order::Revoke { assignment, .. } if mutated(Mutation::ReleaseBeforeDrain) => {
+                self.early.push(Report::Drained {
+                    assignment,
+                    done: None,
+                    cut: 0,
+                });
+            }
+            Order::Revoke { assignment, deadline } => {
+                self.stop_fetching(assignment);
+                self.dispatcher.revoke(assignment, deadline);
+            }
+            Order::Lost { assignment } => {
+                self.stop_fetching(assignment);
+                self.dispatcher.lose(assignment);
+            }
+            Order::CommitDone { assignment, outcome } => self.dispatcher.commit_done(assignment, outcome),
+        }
+    }
+
+    pub(super) fn next_report(&mut self, env: &Env<'_>) -> Option<Report> {
+        if self.dead {
+            return None;
+        }
+        let mut report = self.early.pop().or_else(|| self.dispatcher.next_report())?;
+        if let Report::Commit { assignment, done } = &mut report {
+            self.reported.insert(assignment.partition, done.base());
+            let base = done.base().get();
+            let last = env.truth.last_ended(assignment.epoch).unwrap_or(0);
+            if mutated(Mutation::CommitsLastPlusOne) && last >= base {
+                *done = Acks::none(CommitOffset::try_from(last + 1).unwrap());
+            }
+            if mutated(Mutation::CommitsTheLast) && base > 0 {
+                *done = Acks::none(CommitOffset::try_from(base - 1).unwrap());
+            }
+        }
+        Some(report)
+    }
+
+    fn assign_waiting(&mut self, env: &mut Env<'_>) {
+        for (assignment, done) in std::mem::take(&mut self.waiting) {
+            let waits = !mutated(Mutation::NoWaitForOlderEpochs) && !mutated(Mutation::OldEpochCounts);
+            if waits && self.dispatcher.is_busy(assignment.partition) {
+                self.waiting.push((assignment, done));
+                continue;
+            }
+            let position = done.base();
+            let room = self.dispatcher.assign(assignment, done, env.instant());
+            let fetching = Fetching {
+                assignment,
+                position: position.get(),
+                room,
+            };
+            self.fetching.insert(assignment.partition, fetching);
+            let late = env.dice.below(30);
+            env.after(late, What::Fetch(assignment.partition, assignment.epoch));
+        }
+    }
+
+    /// What is done at the begin of an assignment; a mutation makes more of it.
+    fn perverted(&self, assignment: Assignment, done: Acks, env: &Env<'_>) -> Acks {
+        let partition = assignment.partition;
+        if mutated(Mutation::PositionOutlivesTheClaim)
+            && let Some(reported) = self.reported.get(&partition)
+            && *reported > done.base()
+        {
+            return Acks::none(*reported);
+        }
+        if mutated(Mutation::AcksOutliveTheMove) {
+            let mut more = Builder::new(done.base());
+            for offset in env.truth.ended_here(partition) {
+                more.add(&(offset..offset + 1));
+            }
+            return more.finish();
+        }
+        done
+    }
+
+    fn stop_fetching(&mut self, assignment: Assignment) {
+        self.waiting.retain(|(waiting, _)| *waiting != assignment);
+        let current = self.fetching.get(&assignment.partition);
+        if current.is_some_and(|fetching| fetching.assignment == assignment) {
+            self.fetching.remove(&assignment.partition);
+        }
+    }
+
+    // Time.
+
+    fn tick(&mut self, env: &mut Env<'_>) {
+        self.dispatcher.tick(env.instant());
+        let quiet = self.dispatcher.is_quiet();
+        env.after(if quiet { QUIET_TICK } else { TICK }, What::Tick(self.number));
+        let left = self.lease.cut_in();
+        self.lease_cut = self.lease_cut && left.is_zero();
+        let left = u64::try_from(left.as_millis()).unwrap_or(Time::MAX);
+        if (1..=QUIET_TICK).contains(&left) {
+            env.after(left + 1, What::LeaseEnds);
+        }
+    }
+
+    // Workers.
+
+    fn take(&mut self, at: usize, env: &mut Env<'_>) {
+        let Some(Worker::Wakes(bell)) = self.workers[at].take_if(|worker| matches!(worker, Worker::Wakes(_)))
+        else {
+            return;
+        };
+        let Some(job) = self.dispatcher.take(Seat(at)) else {
+            self.workers[at] = Some(Worker::Rests(bell));
+            return;
+        };
+        self.flights += 1;
+        let connecting = if env.dice.one_in(8) {
+            env.dice.below(60)
+        } else {
+            env.dice.below(2)
+        };
+        env.after(connecting, What::Write(at, self.flights));
+        self.workers[at] = Some(Worker::Busy {
+            bell,
+            job,
+            flight: self.flights,
+            push: None,
+            cut: false,
+        });
+    }
+
+    /// The poll that asks the dispatcher and writes the request.
+    fn write(&mut self, at: usize, number: u64, env: &mut Env<'_>) {
+        let Some(Worker::Busy {
+            job,
+            flight,
+            push: push @ None,
+            ..
+        }) = self.workers[at].as_mut()
+        else {
+            return;
+        };
+        if *flight != number {
+            return;
+        }
+        let epoch = job.lane.epoch();
+        if !self.dispatcher.may_start(epoch) {
+            return self.end(at, End::NotStarted, env);
+        }
+        let Some(partition) = self.dispatcher.partition(epoch) else {
+            return;
+        };
+        let key = job.record.key_bytes().and_then(|key| key.first().copied());
+        let on_wire = OnWire {
+            process: self.process,
+            assignment: Assignment { partition, epoch },
+            offset: job.record.offset.get(),
+            key,
+        };
+        let started = env.truth.push_starts(on_wire, env.now);
+        *push = Some(started);
+        let stuck = key.is_some_and(|key| env.backend.stuck.contains(&(partition, key)));
+        let fails = stuck || env.backend.failing > 0 && env.dice.one_in(env.backend.failing);
+        let takes = env.dice.between(1, env.backend.slowest.max(1));
+        env.pushes.push((env.now + takes, at, number, started, !fails));
+    }
+
+    fn finish(&mut self, at: usize, number: u64, delivered: bool, env: &mut Env<'_>) {
+        if !self.is_flight(at, number) {
+            return;
+        }
+        if delivered {
+            return self.end(at, End::Done, env);
+        }
+        let retry = env.dice.between(20, 200);
+        let due = env.instant() + std::time::Duration::from_millis(retry);
+        self.end(at, End::RetryAt(due), env);
+    }
+
+    fn cut(&mut self, at: usize, number: u64, env: &mut Env<'_>) {
+        if self.is_flight(at, number) {
+            self.end(at, End::Cut, env);
+        }
+    }
+
+    fn is_flight(&self, at: usize, number: u64) -> bool {
+        matches!(&self.workers[at], Some(Worker::Busy { flight, .. }) if *flight == number)
+    }
+
+    fn end(&mut self, at: usize, end: End, env: &mut Env<'_>) {
+        let Some(Worker::Busy { bell, job, push, .. }) = self.workers[at].take() else {
+            return;
+        };
+        if let Some(push) = push {
+            env.truth.push_ends(push, end == End::Done);
+        }
+        let end = if end == End::Cut && push.is_none() {
+            End::NotStarted
+        } else {
+            end
+        };
+        if mutated(Mutation::OldEpochCounts) {
+            self.dispatcher.count_in_the_present_epoch(&job);
+        }
+        self.dispatcher.end(Seat(at), job, end);
+        self.workers[at] = Some(Worker::Wakes(bell));
+        env.after(0, What::Take(at));
+    }
+
+    // For the world.
+
+    /// It ends without a word; its connections are closed.
+    pub(super) fn die(&mut self, env: &mut Env<'_>) {
+        for worker in &self.workers {
+            if let Some(Worker::Busy { push: Some(push), .. }) = worker {
+                env.truth.push_ends(*push, false);
+            }
+        }
+        self.dead = true;
+    }
+
+    /// The partitions that it delivers.
+    pub(super) fn runs(&self) -> impl Iterator<Item = PartitionId> + '_ {
+        self.fetching.keys().copied()
+    }
+}
+
+impl Debug for Module {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Module")
+            .field("runs", &self.fetching.keys())
+            .field("waiting", &self.waiting)
+            .field("dead", &self.dead)
+            .finish_non_exhaustive()
+    }
+}
