@@ -181,12 +181,6 @@ where
         .thread_name(daemon.name)
         .build()
         .map_err(|error| Failure::new(format!("no runtime: {error}")))?;
-    tracing::info!(
-        daemon = daemon.name,
-        version = daemon.version,
-        pid = std::process::id(),
-        "starting"
-    );
     let outcome = runtime.block_on(Box::pin(with_services(daemon, config, serve, meters, &log)));
     runtime.shutdown_timeout(RUNTIME_GRACE);
     match &outcome {
@@ -218,6 +212,13 @@ where
     let reopen = log
         .reopen_on_signal()
         .map_err(|error| Failure::new(format!("no signal handler: {error}")))?;
+    // Who reads this line may send a signal.
+    tracing::info!(
+        daemon = daemon.name,
+        version = daemon.version,
+        pid = std::process::id(),
+        "starting"
+    );
     let listener = admin::bind(config.as_ref().admin, daemon.admin_port).await;
     let listener = listener.map_err(|error| Failure::from_error(&error))?;
     // The admin server outlives the drain, so that it can be watched; all three end with the runtime.
