@@ -34,7 +34,12 @@ async fn pair(world: &World, partitions: usize) -> Pair {
     let id = world.only_member().await;
     let _second = world.named("second", SESSION, None).await;
     world.wait_owned(partitions, 2).await;
-    let of_first = world.owned_by(&id).await;
+    // Partitions move a few at a time.
+    let of_first = eventually("each owns its half", PATIENCE, async || {
+        let owned = world.owned_by(&id).await;
+        (owned.len() == partitions / 2).then_some(owned)
+    })
+    .await;
     Pair {
         first,
         _second,

@@ -180,8 +180,8 @@ fn one_push_of_a_pusher_that_was_stopped_is_told_apart() {
     story.pushes("1.0", 0..3, 0);
     story.audit.note("1", PAUSED);
     story.push("2.0", 2, 5000);
-    story.push("1.0", 2, 5010);
-    story.push("2.0", 3, 5020);
+    story.push("1.0", 2, 7010);
+    story.push("2.0", 3, 7020);
     let report = story.report(4);
     assert_eq!((report.woken, report.interleaved), (1, 0), "{report}");
 }
