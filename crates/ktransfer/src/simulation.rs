@@ -163,6 +163,11 @@ fn claims_that_outlive_their_session_are_noticed() {
 }
 
 #[test]
+fn epochs_that_outlive_their_session_are_noticed() {
+    is_caught(Mutation::NothingIsVoid, &[Invariant::OnePusher]);
+}
+
+#[test]
 fn a_release_before_the_drain_is_noticed() {
     is_caught(
         Mutation::ReleaseBeforeDrain,

@@ -16,7 +16,7 @@ use super::zookeeper::OPERATOR;
 pub(super) enum Fault {
     /// A process stands still, for up to three time-outs.
     StandStill,
-    /// The thread of a module does, for up to a second.
+    /// The thread of a module does, and the rest of its process goes on.
     ModuleStandsStill,
     Crash,
     Stop,
@@ -172,7 +172,12 @@ impl World {
                 }
             }
             Fault::ModuleStandsStill => {
-                let until = self.now + self.dice.between(50, 1_000);
+                let longest = if self.dice.one_in(2) {
+                    1_000
+                } else {
+                    3 * self.settings.timeout
+                };
+                let until = self.now + self.dice.between(50, longest);
                 if let Some(known) = self.truth.processes.get_mut(&process) {
                     known.module_stands_still_until = known.module_stands_still_until.max(until);
                 }

@@ -323,7 +323,7 @@ impl Member {
         };
         client.expire();
         self.beats.clear();
-        if !mutated(Mutation::ClaimsOutliveTheSession) {
+        if !mutated(Mutation::ClaimsOutliveTheSession) && !mutated(Mutation::NothingIsVoid) {
             self.lease.void(self.settings.epochs.next());
         }
         let late = env.dice.below(4);

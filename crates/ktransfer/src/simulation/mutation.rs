@@ -6,14 +6,14 @@ use std::cell::Cell;
 pub(super) enum Mutation {
     /// The servers store an offset whatever version it expects, as if it were read anew for each commit.
     UnfencedCommit,
-    /// `sync` does nothing: what a lagging server says resolves an unknown outcome.
-    NoSync,
     /// The lease is extended for ever.
     EndlessLease,
     /// The lease counts from the answer to a heartbeat, not from its sending.
     LeaseFromTheAnswer,
     /// A lost session leaves the claims as they are: offsets and versions go on to be used in the next one.
     ClaimsOutliveTheSession,
+    /// A lost session voids no epoch: the next one extends the lease of all of them.
+    NothingIsVoid,
     /// A revoke is answered while requests are on the wire.
     ReleaseBeforeDrain,
     /// A partition begins again while requests of its older epoch are on the wire.

@@ -132,9 +132,7 @@ impl Server {
                 Reply::Done
             }
             Request::Sync => {
-                if !mutated(Mutation::NoSync) {
-                    self.see(session, self.zxid);
-                }
+                self.catch_up(session);
                 Reply::Done
             }
             Request::Heartbeat => Reply::Done,
