@@ -1,39 +1,31 @@
 //! One session of a module's coordination: the claims, the requests on their way, and when to look again.
 
+mod topic;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::stream::FuturesUnordered;
 use kcommon::kafka::PartitionId;
-use kcommon::zookeeper::{Error, Session, layout};
+use kcommon::zookeeper::{Session, layout};
 use tokio::time::Instant;
 
-use super::first_start::{PrepareError, prepare};
 use super::group::Seen;
-use super::health::{Health, chain};
-use super::jobs::{self, Answer, Job};
+use super::health::Health;
+use super::jobs::{self, Answer, ClaimsAnswer, Job};
 use super::looks::{FULL_EVERY, Looks, Outcome};
 use super::meters::Meters;
 use super::parties::Module;
 use super::store::Store;
 use super::unowned::Unowned;
-use crate::acks::TopicIdentity;
 use crate::assignment::Order;
-use crate::claims::{Claimed, Claims, Step, View};
+use crate::claims::{Claims, Step, View};
 use crate::config::InitialOffset;
 use crate::sessions::Sessions;
-use crate::watermarks::WatermarkError;
-
-/// How often the topic is asked for once the module runs, and while it cannot yet.
-const TOPIC_EVERY: Duration = Duration::from_secs(5);
-const TOPIC_RETRY: Duration = Duration::from_secs(1);
 
 /// How often it is looked whether the topic is still the same.
 const IDENTITY_EVERY: Duration = Duration::from_secs(30);
-
-/// After it was another, a broker may go on telling of the old one's partitions for so long.
-const RENEWAL: Duration = Duration::from_secs(15);
 
 /// How far the module has come towards running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,65 +90,23 @@ impl Life {
     }
 
     /// Sends the requests among `steps` and puts the orders into `outbox`.
-    pub(super) fn perform(&mut self, mut steps: Vec<Step>, outbox: &mut VecDeque<Order>, meters: &Meters) {
-        self.jobs.extend(jobs::looks(&self.store, &mut steps));
-        for step in steps {
-            match jobs::begin(&self.store, step) {
-                Ok(job) => self.jobs.push(job),
-                Err(order) => {
-                    if matches!(order, Order::Lost { .. }) {
-                        meters.lost.increment(1);
-                    }
-                    outbox.push_back(order);
-                }
-            }
-        }
+    pub(super) fn perform(&mut self, steps: Vec<Step>, outbox: &mut VecDeque<Order>, meters: &Meters) {
+        let work = jobs::begin(&self.store, steps);
+        self.jobs.extend(work.jobs);
+        let lost = work
+            .orders
+            .iter()
+            .filter(|order| matches!(order, Order::Lost { .. }))
+            .count();
+        meters.lost.increment(lost as u64);
+        outbox.extend(work.orders);
     }
 
     /// Takes an answer in; what follows from it.
     pub(super) fn answered(&mut self, answer: Answer, meters: &Meters) -> Vec<Step> {
         let now = Instant::now();
         match answer {
-            Answer::Claimed(partition, claimed) => {
-                self.looks.forget(partition);
-                if claimed == Claimed::NotOurs {
-                    self.looks.retry(now);
-                }
-                self.claims.claimed(partition, claimed, now)
-            }
-            Answer::Committed(assignment, committed) => {
-                if committed.is_err() && self.claims.is_classic() {
-                    tracing::warn!(
-                        module = self.store.module,
-                        topic = %self.store.topic,
-                        partition = %assignment.partition,
-                        "somebody else wrote the offset of a partition of ours while a classic member is in the \
-                         group; writing ours again"
-                    );
-                }
-                meters.committed(&self.store.module, assignment.partition, &committed);
-                let steps = self.claims.committed(assignment, committed, now);
-                meters.acks_stored.set(gauge(self.claims.stored_above()));
-                steps
-            }
-            Answer::Released(partition) => {
-                self.looks.forget(partition);
-                self.claims.released(partition);
-                self.looks.soon();
-                Vec::new()
-            }
-            Answer::Looked(partition, look, found) => self.claims.looked(partition, look, found, now),
-            Answer::LookedAll(found) => found
-                .into_iter()
-                .flat_map(|(partition, look, found)| self.claims.looked(partition, look, found, now))
-                .collect(),
-            Answer::Confirmed(assignment, confirmed) => {
-                let steps = self.claims.confirmed(assignment, confirmed, now);
-                if self.claims.runs(assignment) {
-                    self.sessions.confirm(assignment.epoch);
-                }
-                steps
-            }
+            Answer::Claims(answer) => self.claims_answered(answer, now, meters),
             Answer::Topic(answer) => {
                 self.topic(answer, now);
                 Vec::new()
@@ -171,6 +121,30 @@ impl Life {
                 Vec::new()
             }
         }
+    }
+
+    fn claims_answered(&mut self, answer: ClaimsAnswer, now: Instant, meters: &Meters) -> Vec<Step> {
+        let is_commit = if let ClaimsAnswer::Committed(assignment, committed) = &answer {
+            if committed.is_err() && self.claims.is_classic() {
+                tracing::warn!(
+                    module = self.store.module,
+                    topic = %self.store.topic,
+                    partition = %assignment.partition,
+                    "somebody else wrote the offset of a partition of ours while a classic member is in the \
+                     group; writing ours again"
+                );
+            }
+            meters.committed(&self.store.module, assignment.partition, committed);
+            true
+        } else {
+            false
+        };
+        let confirm = |epoch| self.sessions.confirm(epoch);
+        let steps = jobs::take(answer, now, &mut self.claims, &mut self.looks, confirm);
+        if is_commit {
+            meters.acks_stored.set(gauge(self.claims.stored_above()));
+        }
+        steps
     }
 
     /// The same session goes on through another client. What the former one has on its way ends by itself.
@@ -354,95 +328,6 @@ impl Life {
         meters.stopped.set(gauge(self.claims.stopped().count() as u64));
         meters.acks_stored.set(gauge(self.claims.stored_above()));
         steps
-    }
-
-    fn topic(&mut self, answer: Result<Option<Vec<PartitionId>>, WatermarkError>, now: Instant) {
-        let topic = &self.store.topic;
-        match answer {
-            Ok(Some(partitions)) => {
-                self.unable = None;
-                let known = self.partitions.len();
-                if now < self.renewal_ends {
-                    self.partitions.clear();
-                }
-                self.partitions.extend(partitions);
-                if self.partitions.len() > known && self.progress == Progress::Ready {
-                    tracing::info!(module = self.store.module, %topic, from = known, to = self.partitions.len(),
-                        "the topic has grown");
-                    self.looks.soon();
-                }
-                if self.progress == Progress::Waiting && !self.partitions.is_empty() {
-                    self.prepare();
-                } else if self.progress == Progress::Ready {
-                    self.problem = None;
-                }
-            }
-            Ok(None) => {
-                self.unable.get_or_insert(now);
-                self.problem = Some(format!(
-                    "the brokers know no topic {topic}; waiting until it is created"
-                ));
-            }
-            Err(error) => {
-                self.unable.get_or_insert(now);
-                self.problem = Some(format!("topic {topic}: {}", chain(&error)));
-            }
-        }
-        let wait = if self.progress == Progress::Ready {
-            TOPIC_EVERY
-        } else {
-            TOPIC_RETRY
-        };
-        self.next_topic = Some(now + wait);
-    }
-
-    fn identity(&mut self, answer: Result<Option<TopicIdentity>, Error>, now: Instant) -> Vec<Step> {
-        let topic = match answer {
-            Ok(Some(topic)) => topic,
-            // Deleted at this moment, or not in ZooKeeper at all.
-            Ok(None) => return Vec::new(),
-            Err(error) => {
-                tracing::debug!(module = self.store.module, %error, "the topic's identity could not be read");
-                return Vec::new();
-            }
-        };
-        let steps = self.claims.topic_is(&topic, now + self.drain_timeout);
-        if !steps.is_empty() {
-            tracing::error!(
-                module = self.store.module,
-                topic = %self.store.topic,
-                identity = %topic,
-                partitions = steps.len(),
-                "the topic was deleted and created anew; its partitions are given up and claimed again"
-            );
-            // It may have fewer partitions than before: this is the one proof that the old ones are gone.
-            self.partitions.clear();
-            self.renewal_ends = now + RENEWAL;
-            self.next_topic = Some(now);
-        }
-        steps
-    }
-
-    fn prepare(&mut self) {
-        self.progress = Progress::Preparing;
-        let (store, initial) = (self.store.clone(), self.initial);
-        let partitions: Vec<PartitionId> = self.partitions.iter().copied().collect();
-        self.jobs
-            .push(async move { Answer::Prepared(prepare(&store, &partitions, initial).await) }.boxed());
-    }
-
-    fn prepared(&mut self, outcome: Result<(), PrepareError>) {
-        match outcome {
-            Ok(()) => {
-                self.progress = Progress::Ready;
-                self.problem = None;
-                self.looks.all_now(Instant::now());
-            }
-            Err(error) => {
-                self.progress = Progress::Waiting;
-                self.problem = Some(chain(&error));
-            }
-        }
     }
 }
 

@@ -15,7 +15,7 @@ use super::member::{Env, What};
 use super::mutation::{Mutation, mutated};
 use super::session::{Client, Label};
 use crate::assignment::{CommitOutcome, Order, Report};
-use crate::claims::{CLAIMS_IN_FLIGHT, Claimed, Claims, Step, View};
+use crate::claims::{CLAIMS_IN_FLIGHT, Claims, Step, View};
 use crate::config::InitialOffset;
 use crate::coordinator::first_start::prepare;
 use crate::coordinator::group::Seen;
@@ -185,31 +185,9 @@ impl Coordination {
     fn answered(&mut self, answer: Answer, env: &mut Env<'_>) -> Vec<Step> {
         let now = env.instant();
         match answer {
-            Answer::Claimed(partition, claimed) => {
-                self.looks.forget(partition);
-                if claimed == Claimed::NotOurs {
-                    self.looks.retry(now);
-                }
-                self.claims.claimed(partition, claimed, now)
-            }
-            Answer::Committed(assignment, committed) => self.claims.committed(assignment, committed, now),
-            Answer::Released(partition) => {
-                self.looks.forget(partition);
-                self.claims.released(partition);
-                self.looks.soon();
-                Vec::new()
-            }
-            Answer::Looked(partition, look, found) => self.claims.looked(partition, look, found, now),
-            Answer::LookedAll(found) => found
-                .into_iter()
-                .flat_map(|(partition, look, found)| self.claims.looked(partition, look, found, now))
-                .collect(),
-            Answer::Confirmed(assignment, confirmed) => {
-                let steps = self.claims.confirmed(assignment, confirmed, now);
-                if self.claims.runs(assignment) {
-                    env.confirmed.push(assignment.epoch);
-                }
-                steps
+            Answer::Claims(answer) => {
+                let confirm = |epoch| env.confirmed.push(epoch);
+                jobs::take(answer, now, &mut self.claims, &mut self.looks, confirm)
             }
             Answer::Deregistered => {
                 self.leaving = false;
@@ -226,15 +204,13 @@ impl Coordination {
         }
     }
 
-    pub(super) fn perform(&mut self, mut steps: Vec<Step>, env: &mut Env<'_>) {
-        if let Some(job) = jobs::looks(&self.store, &mut steps) {
-            self.start(job, env);
+    pub(super) fn perform(&mut self, steps: Vec<Step>, env: &mut Env<'_>) {
+        let work = jobs::begin(&self.store, steps);
+        for order in work.orders {
+            env.order(self.client.id().0, order);
         }
-        for step in steps {
-            match jobs::begin(&self.store, step) {
-                Ok(job) => self.start(job, env),
-                Err(order) => env.order(self.client.id().0, order),
-            }
+        for job in work.jobs {
+            self.start(job, env);
         }
         // A claim, a commit or a release, and a look at the offset; the first start and the topic's identity are more.
         let most = 2 * self.claims.len() + CLAIMS_IN_FLIGHT + 2;

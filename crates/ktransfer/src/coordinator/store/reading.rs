@@ -53,7 +53,7 @@ impl<Z: ZooKeeper, B: Brokers<Z>> Store<Z, B> {
     }
 
     /// What the offset znode holds now; one that is gone is created with `known`, or with the log's start.
-    pub(crate) async fn look(&self, partition: PartitionId, known: Option<Vec<u8>>) -> Option<Stored> {
+    async fn look(&self, partition: PartitionId, known: Option<Vec<u8>>) -> Option<Stored> {
         let looked = async {
             if let Some(node) = self.session.get(&self.offset(partition)).await? {
                 return Ok(Some(Stored::from(&node)));
