@@ -10,6 +10,7 @@
 
 mod coordination;
 mod dice;
+mod env;
 mod faults;
 mod kafka;
 mod member;

@@ -5,6 +5,8 @@
 //! [`Session::patience`]). Watches are one-shot only: the library loses persistent ones when it reconnects.
 //! A watch is a hint, never a record of what changed: read again, and read on a timer too.
 
+mod znode;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +17,7 @@ use zookeeper_client as zk;
 
 use super::error::{Error, MultiError, Unanswered};
 use super::serving::Serving;
+pub use znode::{Lifetime, Node, Watch, Write};
 
 /// How many znodes [`Session::get_many`] reads in one request, or in as many at a time.
 const READS_AT_ONCE: usize = 128;
@@ -41,92 +44,6 @@ pub struct Session {
     serving: Serving,
     /// Set once the server has refused to read many in one request: it is older than 3.6.
     reads_singly: Arc<AtomicBool>,
-}
-
-/// What a znode holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Node {
-    /// The bytes, at most 1 MiB by ZooKeeper's own default.
-    pub data: Vec<u8>,
-    /// Versions, times and the session of an ephemeral znode.
-    pub stat: zk::Stat,
-}
-
-/// How long a new znode lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lifetime {
-    /// Until it is deleted.
-    Persistent,
-    /// Until it is deleted or the session ends.
-    Ephemeral,
-}
-
-/// One step of [`Session::multi`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Write<'a> {
-    /// Creates a znode; refused with [`Error::NodeExists`] or, without a parent, [`Error::NoNode`].
-    Create {
-        /// The path below the chroot.
-        path: &'a str,
-        /// Its content.
-        data: &'a [u8],
-        /// How long it lives.
-        lifetime: Lifetime,
-    },
-    /// Replaces the content if the znode has this version; refused with [`Error::BadVersion`].
-    Set {
-        /// The path below the chroot.
-        path: &'a str,
-        /// The new content.
-        data: &'a [u8],
-        /// The version it must have.
-        version: i32,
-    },
-    /// Replaces the content whatever the version: only beside a step that fences. Refused with [`Error::NoNode`].
-    Overwrite {
-        /// The path below the chroot.
-        path: &'a str,
-        /// The new content.
-        data: &'a [u8],
-    },
-    /// Deletes a znode that has no children.
-    Delete {
-        /// The path below the chroot.
-        path: &'a str,
-    },
-}
-
-/// A one-shot watch.
-#[derive(Debug)]
-pub struct Watch {
-    watcher: zk::OneshotWatcher,
-    serving: Serving,
-}
-
-impl Watch {
-    /// Waits until the znode may have changed, or the session or this client of it has ended. Read again in any case.
-    ///
-    /// # Cancel safety
-    /// Dropping the future drops the watch.
-    pub async fn changed(self) {
-        tokio::select! {
-            // The library panics when its task is gone.
-            biased;
-            () = self.serving.abandoned() => {}
-            _event = self.watcher.changed() => {}
-        }
-    }
-}
-
-impl Lifetime {
-    fn options(self) -> zk::CreateOptions<'static> {
-        let mode = match self {
-            Self::Persistent => zk::CreateMode::Persistent,
-            Self::Ephemeral => zk::CreateMode::Ephemeral,
-        };
-        // As the classic tools do, who have to read and write the same znodes.
-        mode.with_acls(zk::Acls::anyone_all())
-    }
 }
 
 impl Session {
@@ -320,10 +237,7 @@ impl Session {
     /// Any but [`Error::NoNode`].
     pub async fn watch_children(&self, path: &str) -> Result<Option<(Vec<String>, Watch)>, Error> {
         let read = self.bounded(self.client.list_and_watch_children(path)).await;
-        let watch = |watcher| Watch {
-            watcher,
-            serving: self.serving.clone(),
-        };
+        let watch = |watcher| Watch::new(watcher, self.serving.clone());
         absent_is_none(read.map(|(children, watcher)| (children, watch(watcher))))
     }
 

@@ -78,13 +78,19 @@ impl Scene {
         }
     }
 
-    /// Claims partition 0, whose znode holds `bytes` at version 5.
-    fn claimed(bytes: &str) -> (Self, Vec<Step>) {
+    /// The only member, which is about to claim partition 0.
+    fn claiming() -> Self {
         let mut scene = Self::new();
         assert_eq!(
             scene.claims.seen(&view(1, &["a"], &[]), scene.now),
             [Step::Claim(P)]
         );
+        scene
+    }
+
+    /// Claims partition 0, whose znode holds `bytes` at version 5.
+    fn claimed(bytes: &str) -> (Self, Vec<Step>) {
+        let mut scene = Self::claiming();
         let steps = scene.claims.claimed(P, ours(bytes, 5), scene.now);
         (scene, steps)
     }
@@ -94,6 +100,41 @@ impl Scene {
         let (scene, steps) = Self::claimed("7");
         let assignment = assigned(&steps, &below(7));
         (scene, assignment)
+    }
+
+    /// A commit, and its answer.
+    fn commit(&mut self, assignment: Assignment, done: Acks, answer: Result<Written, Stored>) -> Vec<Step> {
+        let _commit = self.claims.commit(assignment, done);
+        self.claims.committed(assignment, answer, self.now)
+    }
+
+    /// The look at the offset of partition 0, for which it is time.
+    #[track_caller]
+    fn looks(&mut self) -> u64 {
+        let steps = self.claims.seen(&view(1, &["a"], &[(0, OURS)]), self.now);
+        let [Step::Look { look, .. }] = steps[..] else {
+            panic!("{steps:?}")
+        };
+        look
+    }
+}
+
+/// The assignment whose revoke is the only step.
+#[track_caller]
+fn revoked(steps: &[Step]) -> Assignment {
+    let [Step::Tell(Order::Revoke { assignment, .. })] = steps[..] else {
+        panic!("{steps:?}")
+    };
+    assignment
+}
+
+/// The release of partition 0.
+fn release(stored: Stored, map: Option<Map>) -> Step {
+    Step::Release {
+        partition: P,
+        stored,
+        insist: false,
+        map,
     }
 }
 
@@ -152,10 +193,7 @@ fn a_look_decides_nothing_about_a_partition_that_was_answered_about_meanwhile() 
 fn a_session_that_goes_on_confirms_each_claim_before_it_commits_again() {
     let (mut scene, assignment) = Scene::running();
     // Its answer is lost with the client.
-    let _commit = scene.claims.commit(assignment, below(9));
-    let _again = scene
-        .claims
-        .committed(assignment, Ok(Written::NotStored), scene.now);
+    let _again = scene.commit(assignment, below(9), Ok(Written::NotStored));
     assert_eq!(scene.claims.reattached(), [Step::Confirm(assignment)]);
     assert!(!scene.claims.runs(assignment));
     assert_eq!(
@@ -182,10 +220,7 @@ fn a_session_that_goes_on_finds_what_others_did_meanwhile() {
     let _confirm = scene.claims.reattached();
     let found = Confirmed::Ours(Some(stored("500", 6)));
     let steps = scene.claims.confirmed(assignment, found, scene.now);
-    assert!(
-        matches!(steps[..], [Step::Tell(Order::Revoke { .. })]),
-        "{steps:?}"
-    );
+    revoked(&steps);
     // The owner znode was deleted, or taken by another.
     let (mut scene, assignment) = Scene::running();
     let _confirm = scene.claims.reattached();
@@ -224,9 +259,7 @@ fn extras_are_given_up_a_quarter_at_a_time_and_only_when_those_before_have_an_ow
     assert_eq!(scene.claims.seen(&crowd([OURS; 8]), scene.now), []);
     scene.now += RELEASE_DELAY;
     let steps = scene.claims.seen(&crowd([OURS; 8]), scene.now);
-    let [Step::Tell(Order::Revoke { assignment, .. })] = steps[..] else {
-        panic!("{steps:?}")
-    };
+    let assignment = revoked(&steps);
     assert_eq!(
         scene.claims.seen(&crowd([OURS; 8]), scene.now),
         [],
@@ -242,10 +275,7 @@ fn extras_are_given_up_a_quarter_at_a_time_and_only_when_those_before_have_an_ow
     let mut sessions = [OURS; 8];
     sessions[at] = 2;
     let steps = scene.claims.seen(&crowd(sessions), scene.now);
-    assert!(
-        matches!(steps[..], [Step::Tell(Order::Revoke { .. })]),
-        "{steps:?}"
-    );
+    revoked(&steps);
 }
 
 #[test]
@@ -352,29 +382,18 @@ fn a_stuck_partition_learns_of_a_move_by_looking() {
     let (mut scene, assignment) = Scene::running();
     scene.now += CHECK_EVERY;
     let seen = view(1, &["a"], &[(0, OURS)]);
-    let steps = scene.claims.seen(&seen, scene.now);
-    let [Step::Look { look, .. }] = steps[..] else {
-        panic!("{steps:?}")
-    };
+    let look = scene.looks();
     assert_eq!(scene.claims.seen(&seen, scene.now), [], "one look at a time");
     let steps = scene.claims.looked(P, look, Some(stored("500", 6)), scene.now);
-    assert!(
-        matches!(steps[..], [Step::Tell(Order::Revoke { assignment: revoked, .. })] if revoked == assignment)
-    );
+    assert_eq!(revoked(&steps), assignment);
 }
 
 #[test]
 fn a_look_that_a_commit_overtook_is_no_move() {
     let (mut scene, assignment) = Scene::running();
     scene.now += CHECK_EVERY;
-    let steps = scene.claims.seen(&view(1, &["a"], &[(0, OURS)]), scene.now);
-    let [Step::Look { look, .. }] = steps[..] else {
-        panic!("{steps:?}")
-    };
-    let _commit = scene.claims.commit(assignment, below(9));
-    let _stored = scene
-        .claims
-        .committed(assignment, Ok(Written::Stored(6)), scene.now);
+    let look = scene.looks();
+    let _stored = scene.commit(assignment, below(9), Ok(Written::Stored(6)));
     assert_eq!(scene.claims.looked(P, look, Some(stored("7", 5)), scene.now), []);
 }
 
@@ -408,10 +427,7 @@ fn garbage_stops_the_partition_keeps_the_claim_and_is_looked_at_again() {
         []
     );
     scene.now += CHECK_EVERY;
-    let steps = scene.claims.seen(&seen, scene.now);
-    let [Step::Look { look, .. }] = steps[..] else {
-        panic!("{steps:?}")
-    };
+    let look = scene.looks();
     let steps = scene.claims.looked(P, look, Some(stored("8\n", 7)), scene.now);
     assigned(&steps, &below(8));
     assert_eq!(scene.claims.stopped().count(), 0);
@@ -438,19 +454,9 @@ fn extras_are_given_up_only_when_the_group_has_been_the_same_for_a_while() {
     assert_eq!(scene.claims.next_release(1), Some(scene.now + RELEASE_DELAY));
     scene.now += RELEASE_DELAY;
     let steps = scene.claims.seen(&crowd, scene.now);
-    assert!(
-        matches!(steps[..], [Step::Tell(Order::Revoke { assignment: revoked, .. })] if revoked == assignment)
-    );
+    assert_eq!(revoked(&steps), assignment);
     let steps = scene.claims.drained(assignment, Some(below(40)), scene.now);
-    assert_eq!(
-        steps,
-        [Step::Release {
-            partition: P,
-            stored: stored("40", 5),
-            insist: false,
-            map: map(below(40)),
-        }]
-    );
+    assert_eq!(steps, [release(stored("40", 5), map(below(40)))]);
     assert_eq!(scene.claims.len(), 1, "it counts until it is released");
     scene.claims.released(P);
     assert!(scene.claims.is_empty());
@@ -458,22 +464,10 @@ fn extras_are_given_up_only_when_the_group_has_been_the_same_for_a_while() {
 
 #[test]
 fn a_claim_that_is_answered_after_the_stop_is_released() {
-    let mut scene = Scene::new();
-    assert_eq!(
-        scene.claims.seen(&view(1, &["a"], &[]), scene.now),
-        [Step::Claim(P)]
-    );
+    let mut scene = Scene::claiming();
     assert_eq!(scene.claims.stop(scene.now), []);
     let steps = scene.claims.claimed(P, ours("7", 5), scene.now);
-    assert_eq!(
-        steps,
-        [Step::Release {
-            partition: P,
-            stored: stored("7", 5),
-            insist: false,
-            map: None,
-        }]
-    );
+    assert_eq!(steps, [release(stored("7", 5), None)]);
 }
 
 #[test]
@@ -485,15 +479,7 @@ fn a_release_waits_for_the_commit_on_its_way() {
     let steps = scene
         .claims
         .committed(assignment, Ok(Written::Stored(6)), scene.now);
-    assert_eq!(
-        steps.last(),
-        Some(&Step::Release {
-            partition: P,
-            stored: stored("11", 6),
-            insist: false,
-            map: map(below(11)),
-        })
-    );
+    assert_eq!(steps.last(), Some(&release(stored("11", 6), map(below(11)))));
 }
 
 #[test]
@@ -501,15 +487,7 @@ fn a_release_never_goes_back() {
     let (mut scene, assignment) = Scene::running();
     let _revoke = scene.claims.stop(scene.now);
     let steps = scene.claims.drained(assignment, Some(below(3)), scene.now);
-    assert_eq!(
-        steps,
-        [Step::Release {
-            partition: P,
-            stored: stored("7", 5),
-            insist: false,
-            map: None,
-        }]
-    );
+    assert_eq!(steps, [release(stored("7", 5), None)]);
 }
 
 #[test]
@@ -521,15 +499,7 @@ fn a_move_during_the_drain_outlives_the_release() {
         .claims
         .committed(assignment, Err(stored("500", 6)), scene.now);
     let steps = scene.claims.drained(assignment, Some(below(11)), scene.now);
-    assert_eq!(
-        steps,
-        [Step::Release {
-            partition: P,
-            stored: stored("500", 6),
-            insist: false,
-            map: None,
-        }]
-    );
+    assert_eq!(steps, [release(stored("500", 6), None)]);
 }
 
 #[test]
@@ -617,8 +587,7 @@ fn what_is_done_above_the_position_is_stored_and_emptied_once() {
 
 #[test]
 fn a_claim_takes_over_what_was_done_above_the_position() {
-    let mut scene = Scene::new();
-    let _claim = scene.claims.seen(&view(1, &["a"], &[]), scene.now);
+    let mut scene = Scene::claiming();
     let found = Claimed::Ours(stored("7", 5), map(above(7, &[9])).unwrap());
     let steps = scene.claims.claimed(P, found, scene.now);
     assigned(&steps, &above(7, &[9]));
@@ -628,10 +597,7 @@ fn a_claim_takes_over_what_was_done_above_the_position() {
 #[test]
 fn an_operators_move_voids_what_was_done_above() {
     let (mut scene, assignment) = Scene::running();
-    let _commit = scene.claims.commit(assignment, above(9, &[500, 501]));
-    let _moved = scene
-        .claims
-        .committed(assignment, Err(stored("500", 6)), scene.now);
+    let _moved = scene.commit(assignment, above(9, &[500, 501]), Err(stored("500", 6)));
     let steps = scene
         .claims
         .drained(assignment, Some(above(9, &[500, 501])), scene.now);
@@ -646,34 +612,15 @@ fn a_release_stores_what_is_done_above_even_where_the_position_stands_still() {
     let steps = scene
         .claims
         .drained(assignment, Some(above(7, &[8, 9])), scene.now);
-    assert_eq!(
-        steps,
-        [Step::Release {
-            partition: P,
-            stored: stored("7", 5),
-            insist: false,
-            map: map(above(7, &[8, 9]))
-        }]
-    );
+    assert_eq!(steps, [release(stored("7", 5), map(above(7, &[8, 9])))]);
 }
 
 #[test]
 fn a_module_that_ended_leaves_what_was_stored_as_it_is() {
     let (mut scene, assignment) = Scene::running();
-    let _commit = scene.claims.commit(assignment, above(9, &[10]));
-    let _stored = scene
-        .claims
-        .committed(assignment, Ok(Written::Stored(6)), scene.now);
+    let _stored = scene.commit(assignment, above(9, &[10]), Ok(Written::Stored(6)));
     let steps = scene.claims.abandon(scene.now);
-    assert_eq!(
-        steps.last(),
-        Some(&Step::Release {
-            partition: P,
-            stored: stored("9", 6),
-            insist: false,
-            map: None
-        })
-    );
+    assert_eq!(steps.last(), Some(&release(stored("9", 6), None)));
 }
 
 #[test]
@@ -692,12 +639,7 @@ fn a_topic_created_anew_is_claimed_anew() {
     );
     assert_eq!(
         scene.claims.drained(assignment, Some(below(9)), scene.now),
-        [Step::Release {
-            partition: P,
-            stored: stored("7", 5),
-            insist: false,
-            map: None
-        }]
+        [release(stored("7", 5), None)]
     );
     scene.claims.released(P);
     assert_eq!(
@@ -708,8 +650,7 @@ fn a_topic_created_anew_is_claimed_anew() {
 
 #[test]
 fn a_topic_that_was_not_known_is_the_one_that_is_seen_first() {
-    let mut scene = Scene::new();
-    let _claim = scene.claims.seen(&view(1, &["a"], &[]), scene.now);
+    let mut scene = Scene::claiming();
     let found = Claimed::Ours(stored("7", 5), Map::empty(None, offset(7)));
     let assignment = assigned(&scene.claims.claimed(P, found, scene.now), &below(7));
     assert_eq!(scene.claims.topic_is(&topic("one"), scene.now), []);

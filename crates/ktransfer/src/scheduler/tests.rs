@@ -46,10 +46,27 @@ fn ledger() -> Ledger {
     Ledger::new(CommitOffset::ZERO, usize::MAX)
 }
 
-#[test]
-fn one_key_is_serial_and_two_keys_are_parallel() {
+/// A lane in which records with these keys wait, from offset 0 on.
+fn waiting(keys: &[Option<u8>]) -> (Scheduler, Ledger, LaneId) {
     let (mut scheduler, mut ledger) = (Scheduler::default(), ledger());
     let lane = scheduler.open(Epochs::default().next());
+    for (offset, key) in (0..).zip(keys) {
+        scheduler.add(lane, record(&mut ledger, offset, *key));
+    }
+    (scheduler, ledger, lane)
+}
+
+impl Scheduler {
+    /// The next record is pushed, and ends; whether its key is ready again.
+    fn push(&mut self) -> bool {
+        let (lane, key, _) = self.take().unwrap().into_parts();
+        self.end(lane, key)
+    }
+}
+
+#[test]
+fn one_key_is_serial_and_two_keys_are_parallel() {
+    let (mut scheduler, mut ledger, lane) = waiting(&[]);
     assert!(scheduler.add(lane, record(&mut ledger, 0, Some(1))));
     assert!(!scheduler.add(lane, record(&mut ledger, 1, Some(1))));
     assert!(scheduler.add(lane, record(&mut ledger, 2, Some(2))));
@@ -64,18 +81,13 @@ fn one_key_is_serial_and_two_keys_are_parallel() {
 
 #[test]
 fn records_without_key_have_no_order() {
-    let (mut scheduler, mut ledger) = (Scheduler::default(), ledger());
-    let lane = scheduler.open(Epochs::default().next());
-    for offset in 0..3 {
-        assert!(scheduler.add(lane, record(&mut ledger, offset, None)));
-    }
+    let (mut scheduler, _, _) = waiting(&[None; 3]);
     assert_eq!((0..3).filter_map(|_| scheduler.take()).count(), 3);
 }
 
 #[test]
 fn a_key_in_back_off_holds_nothing_but_itself() {
-    let (mut scheduler, mut ledger) = (Scheduler::default(), ledger());
-    let lane = scheduler.open(Epochs::default().next());
+    let (mut scheduler, mut ledger, lane) = waiting(&[]);
     for (offset, key) in [(0, 1), (1, 1), (2, 2)] {
         scheduler.add(lane, record(&mut ledger, offset, Some(key)));
     }
@@ -148,11 +160,7 @@ fn bodies(scheduler: &mut Scheduler, ledger: &mut Ledger, lane: LaneId) -> Vec<i
 
 #[test]
 fn bodies_of_a_stuck_key_go_from_its_end_and_come_back_when_it_moves_on() {
-    let (mut scheduler, mut ledger) = (Scheduler::default(), ledger());
-    let lane = scheduler.open(Epochs::default().next());
-    for offset in 0..6 {
-        scheduler.add(lane, record(&mut ledger, offset, Some(1)));
-    }
+    let (mut scheduler, mut ledger, lane) = waiting(&[Some(1); 6]);
     let now = Instant::now();
     let failed = scheduler.take().unwrap();
     let one = failed.record.size();
@@ -172,8 +180,7 @@ fn bodies_of_a_stuck_key_go_from_its_end_and_come_back_when_it_moves_on() {
     assert!(scheduler.wanted(lane, 100, 100).is_empty(), "it does not move");
 
     scheduler.wake(now);
-    let (lane, key, _) = scheduler.take().unwrap().into_parts();
-    assert!(!scheduler.end(lane, key), "its next record has no body");
+    assert!(!scheduler.push(), "its next record has no body");
     assert!(scheduler.is_thirsty(lane));
     assert_eq!(bodies(&mut scheduler, &mut ledger, lane), [1, 2, 3, 4, 5]);
     assert_eq!((scheduler.cold(lane), scheduler.is_thirsty(lane)), (0, false));
@@ -187,17 +194,12 @@ fn bodies_of_a_stuck_key_go_from_its_end_and_come_back_when_it_moves_on() {
 
 #[test]
 fn a_record_that_is_gone_makes_way_for_the_next_and_its_key_for_nothing() {
-    let (mut scheduler, mut ledger) = (Scheduler::default(), ledger());
-    let lane = scheduler.open(Epochs::default().next());
-    for offset in 0..3 {
-        scheduler.add(lane, record(&mut ledger, offset, Some(1)));
-    }
+    let (mut scheduler, mut ledger, lane) = waiting(&[Some(1); 3]);
     let job = scheduler.take().unwrap();
     assert_eq!(scheduler.evict(lane, 1).records, 1, "no more than is asked for");
     let (lane, key, _) = job.into_parts();
     assert!(scheduler.end(lane, key));
-    let (lane, key, _) = scheduler.take().unwrap().into_parts();
-    assert!(!scheduler.end(lane, key));
+    assert!(!scheduler.push());
     let wanted = scheduler.wanted(lane, 100, 100);
     assert_eq!(wanted.len(), 1);
     assert!(scheduler.is_next(lane, &wanted[0]));
@@ -217,8 +219,7 @@ fn what_is_kept_of_a_record_without_its_body_is_small() {
 
 #[test]
 fn memory_of_a_former_crowd_is_given_back() {
-    let (mut scheduler, mut ledger) = (Scheduler::default(), ledger());
-    let lane = scheduler.open(Epochs::default().next());
+    let (mut scheduler, mut ledger, lane) = waiting(&[]);
     let hasher = KeyHasher::new([1; 16]);
     for offset in 0..20_000_i64 {
         let (_, record) = record(&mut ledger, offset, Some(1));

@@ -10,8 +10,8 @@ use futures_util::FutureExt;
 use kcommon::kafka::{PartitionId, TopicName};
 
 use super::dice::Time;
+use super::env::{Env, What};
 use super::kafka::Kafka;
-use super::member::{Env, What};
 use super::mutation::{Mutation, mutated};
 use super::session::{Client, Label};
 use crate::assignment::{CommitOutcome, Order, Report};

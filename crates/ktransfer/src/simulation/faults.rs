@@ -6,8 +6,8 @@ use kcommon::zookeeper::layout;
 
 use super::coordination::{MODULE, topic};
 use super::dice::{Dice, Time};
+use super::env::What;
 use super::kafka::KEYS;
-use super::member::What;
 use super::session::Change;
 use super::world::{Event, World};
 use super::zookeeper::OPERATOR;

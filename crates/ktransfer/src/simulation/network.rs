@@ -6,31 +6,28 @@ use std::collections::BTreeMap;
 use kcommon::zookeeper::{Error, Unanswered};
 
 use super::dice::Time;
-use super::member::What;
+use super::env::What;
 use super::session::{Client, Label, Outcome, Reply, Request, failure};
 use super::world::{Event, World};
+
+/// Which request: its session, its number there, and who waits for the answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ticket {
+    session: i64,
+    number: u64,
+    label: Label,
+}
 
 /// What travels, or the end of a wait for it.
 #[derive(Debug)]
 pub(super) enum Packet {
-    Request {
-        session: i64,
-        generation: u32,
-        number: u64,
-        label: Label,
-        request: Request,
-    },
-    Answer {
-        session: i64,
-        generation: u32,
-        number: u64,
-        label: Label,
-        outcome: Outcome,
-    },
+    /// Over the connection of this generation.
+    Request(Ticket, u32, Request),
+    Answer(Ticket, u32, Outcome),
     /// The patience with a request has ended.
-    Over(i64, u64, Label),
+    Over(Ticket),
     /// A pause has ended.
-    Rested(i64, u64, Label),
+    Rested(Ticket),
     /// The client notices that its connection is gone.
     Noticed(i64, u32),
     Reconnect(i64),
@@ -59,7 +56,20 @@ pub(super) struct Connection {
     /// When a server was last heard.
     heard: Time,
     outstanding: BTreeMap<u64, Label>,
-    queued: Vec<(u64, Label, Request)>,
+    queued: Vec<(Ticket, Request)>,
+}
+
+impl Connection {
+    /// What nobody has answered yet.
+    fn waiting(&self) -> Vec<Ticket> {
+        let session = self.client.id_number();
+        let ticket = |(number, label): (&u64, &Label)| Ticket {
+            session,
+            number: *number,
+            label: *label,
+        };
+        self.outstanding.iter().map(ticket).collect()
+    }
 }
 
 fn unknown() -> Outcome {
@@ -113,8 +123,14 @@ impl World {
             return;
         };
         let sent = std::mem::take(&mut client.lock().sent);
+        let session = client.id_number();
         for (number, label, request) in sent {
-            self.send(client.id_number(), number, label, request);
+            let ticket = Ticket {
+                session,
+                number,
+                label,
+            };
+            self.send(ticket, request);
         }
     }
 
@@ -122,75 +138,66 @@ impl World {
         (self.settings.timeout / 2).max(1_000)
     }
 
-    fn send(&mut self, session: i64, number: u64, label: Label, request: Request) {
+    /// Without an answer by then, the outcome is unknown.
+    fn give_up_after(&mut self, wait: Time, ticket: Ticket) {
+        self.at(wait, Event::Network(Packet::Over(ticket)));
+    }
+
+    fn send(&mut self, ticket: Ticket, request: Request) {
         if let Request::Pause(wait) = request {
-            return self.at(wait, Event::Network(Packet::Rested(session, number, label)));
+            return self.at(wait, Event::Network(Packet::Rested(ticket)));
         }
         let (delay, patience, now) = (self.delay(), self.patience(), self.now);
-        let Some(connection) = self.connections.get_mut(&session) else {
+        let Some(connection) = self.connections.get_mut(&ticket.session) else {
             return;
         };
-        connection.outstanding.insert(number, label);
+        connection.outstanding.insert(ticket.number, ticket.label);
         if connection.state == State::Up {
             connection.arrives = connection.arrives.max(now + delay);
             let (wait, generation) = (connection.arrives - now, connection.generation);
-            let packet = Packet::Request {
-                session,
-                generation,
-                number,
-                label,
-                request,
-            };
-            self.at(wait, Event::Network(packet));
+            self.at(wait, Event::Network(Packet::Request(ticket, generation, request)));
             if wait > patience / 2 {
-                self.at(patience, Event::Network(Packet::Over(session, number, label)));
+                self.give_up_after(patience, ticket);
             }
             return;
         }
         if connection.state == State::Down {
-            connection.queued.push((number, label, request));
+            connection.queued.push((ticket, request));
         }
-        self.at(patience, Event::Network(Packet::Over(session, number, label)));
+        self.give_up_after(patience, ticket);
     }
 
     pub(super) fn carry(&mut self, packet: Packet) {
         match packet {
-            Packet::Request {
-                session,
-                generation,
-                number,
-                label,
-                request,
-            } => self.arrive((session, generation), number, label, &request),
-            Packet::Answer {
-                session,
-                generation,
-                number,
-                label,
-                outcome,
-            } => {
+            Packet::Request(ticket, generation, request) => self.arrive(ticket, generation, &request),
+            Packet::Answer(ticket, generation, outcome) => {
                 let now = self.now;
-                let Some(connection) = self.connections.get_mut(&session) else {
+                let Some(connection) = self.connections.get_mut(&ticket.session) else {
                     return;
                 };
                 if connection.generation == generation {
                     connection.heard = now;
-                    self.deliver(session, number, label, outcome);
+                    self.deliver(ticket, outcome);
                 }
             }
-            Packet::Over(session, number, label) => {
-                let known = self.connections.get(&session);
-                if known.is_some_and(|connection| connection.outstanding.contains_key(&number)) {
-                    self.deliver(session, number, label, unknown());
+            Packet::Over(ticket) => {
+                let known = self.connections.get(&ticket.session);
+                if known.is_some_and(|connection| connection.outstanding.contains_key(&ticket.number)) {
+                    self.deliver(ticket, unknown());
                 }
             }
-            Packet::Rested(session, number, label) => self.deliver(session, number, label, Ok(Reply::Done)),
+            Packet::Rested(ticket) => self.deliver(ticket, Ok(Reply::Done)),
             Packet::Noticed(session, generation) => self.noticed(session, generation),
             Packet::Reconnect(session) => self.reconnect(session),
         }
     }
 
-    fn deliver(&mut self, session: i64, number: u64, label: Label, outcome: Outcome) {
+    fn deliver(&mut self, ticket: Ticket, outcome: Outcome) {
+        let Ticket {
+            session,
+            number,
+            label,
+        } = ticket;
         let Some(connection) = self.connections.get_mut(&session) else {
             return;
         };
@@ -200,13 +207,14 @@ impl World {
         self.at(0, Event::Member(process, What::Answered(session, label, number)));
     }
 
-    fn arrive(&mut self, (session, generation): (i64, u32), number: u64, label: Label, request: &Request) {
+    fn arrive(&mut self, ticket: Ticket, generation: u32, request: &Request) {
+        let session = ticket.session;
         let Some(connection) = self.connections.get(&session) else {
             return;
         };
         let current = connection.generation == generation;
         let late = connection.state != State::Up && connection.generation == generation + 1;
-        if self.server.down || !(current || late && number <= connection.carried) {
+        if self.server.down || !(current || late && ticket.number <= connection.carried) {
             return;
         }
         let Some(state) = self.server.sessions.get_mut(&session) else {
@@ -223,16 +231,9 @@ impl World {
         };
         connection.answers = connection.answers.max(now + delay);
         let wait = connection.answers - now;
-        let packet = Packet::Answer {
-            session,
-            generation,
-            number,
-            label,
-            outcome,
-        };
-        self.at(wait, Event::Network(packet));
+        self.at(wait, Event::Network(Packet::Answer(ticket, generation, outcome)));
         if wait > patience / 2 {
-            self.at(patience / 2, Event::Network(Packet::Over(session, number, label)));
+            self.give_up_after(patience / 2, ticket);
         }
     }
 
@@ -260,16 +261,12 @@ impl World {
         connection.state = State::Silent;
         connection.generation += 1;
         let generation = connection.generation;
-        let newest = connection.outstanding.keys().next_back().copied().unwrap_or(0);
-        let waiting: Vec<(u64, Label)> = connection
-            .outstanding
-            .iter()
-            .map(|(number, label)| (*number, *label))
-            .collect();
+        let waiting = connection.waiting();
+        let newest = waiting.last().map_or(0, |ticket| ticket.number);
         connection.carried = newest.saturating_sub(self.dice.below(waiting.len() as u64 + 1));
         let patience = self.patience();
-        for (number, label) in waiting {
-            self.at(patience, Event::Network(Packet::Over(session, number, label)));
+        for ticket in waiting {
+            self.give_up_after(patience, ticket);
         }
         self.at(
             silence.min(timeout * 2 / 3),
@@ -285,8 +282,8 @@ impl World {
             return;
         }
         connection.state = State::Down;
-        for (number, label) in std::mem::take(&mut connection.outstanding) {
-            self.deliver(session, number, label, unknown());
+        for ticket in connection.waiting() {
+            self.deliver(ticket, unknown());
         }
         let wait = self.dice.between(10, 600);
         self.at(wait, Event::Network(Packet::Reconnect(session)));
@@ -319,8 +316,8 @@ impl World {
         if silent >= self.settings.timeout / 2 {
             return self.attach(session);
         }
-        for (number, label, request) in std::mem::take(&mut connection.queued) {
-            self.send(session, number, label, request);
+        for (ticket, request) in std::mem::take(&mut connection.queued) {
+            self.send(ticket, request);
         }
     }
 

@@ -9,7 +9,7 @@ use kcommon::zookeeper::layout;
 
 use super::coordination::{MODULE, topic};
 use super::dice::Time;
-use super::member::Backend;
+use super::env::Backend;
 use super::session::Change;
 use super::truth::Invariant;
 use super::world::{Event, World};

@@ -10,9 +10,10 @@ use tokio::time::Instant;
 
 use super::coordination::{MODULE, topic};
 use super::dice::{Dice, Time, set_clock};
+use super::env::{Backend, Env, Settings, What};
 use super::faults::{Fault, Faults};
 use super::kafka::Kafka;
-use super::member::{Backend, Env, Member, Settings, What};
+use super::member::Member;
 use super::network::{Connection, Packet};
 use super::session::Change;
 use super::truth::{Truth, Violation};

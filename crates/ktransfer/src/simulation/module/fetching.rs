@@ -7,8 +7,8 @@ use crate::assignment::Epoch;
 use crate::dispatcher::{Admitted, Fetched};
 use crate::key::KeyHasher;
 use crate::ledger::Entry;
+use crate::simulation::env::{Env, What};
 use crate::simulation::kafka::{Entry as Found, index};
-use crate::simulation::member::{Env, What};
 use crate::simulation::mutation::{Mutation, mutated};
 
 impl Module {
