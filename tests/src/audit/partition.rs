@@ -8,9 +8,9 @@ use bytes::Bytes;
 use super::Bound;
 use super::report::NOTHING;
 
-/// A hand-over takes two writes to ZooKeeper and a fetch, and giving back what is too much waits for two seconds: a pusher
-/// that is back within this time never went.
-const FLICKER: Duration = Duration::from_secs(1);
+/// Giving back what is too much waits for two seconds: a pusher that pushes again within this time of its last push never
+/// went.
+const FLICKER: Duration = Duration::from_secs(2);
 
 /// The unit in which deliveries are remembered.
 const SLOT: Duration = Duration::from_millis(250);
@@ -49,6 +49,15 @@ pub struct Takeover {
     pub allowed: u64,
 }
 
+/// A partition changed hands.
+#[derive(Debug)]
+struct Change {
+    /// When the first push of the new pusher began, and the last one of the one before.
+    at: Instant,
+    last_of_former: Option<Instant>,
+    to: String,
+}
+
 #[derive(Debug)]
 pub(super) struct Partition {
     id: i32,
@@ -58,8 +67,10 @@ pub(super) struct Partition {
     current: Takeover,
     /// Which event to all instances the current take-over has seen.
     seen_event: u64,
-    /// When it changed hands, and who took it: the latest three times.
-    changes: VecDeque<(Instant, String)>,
+    /// When the latest push began.
+    last: Option<Instant>,
+    /// How it changed hands the latest three times.
+    changes: VecDeque<Change>,
     /// Deliveries of the latest slots in which there were any.
     slots: VecDeque<(Instant, u64)>,
 }
@@ -78,6 +89,7 @@ impl Partition {
                 allowed: 0,
             },
             seen_event: 0,
+            last: None,
             changes: VecDeque::new(),
             slots: VecDeque::new(),
         }
@@ -121,7 +133,11 @@ impl Partition {
         let ended = std::mem::replace(&mut self.current, next);
         if changed {
             pusher.clone_into(&mut self.pusher);
-            self.changes.push_back((now, pusher.to_owned()));
+            self.changes.push_back(Change {
+                at: now,
+                last_of_former: self.last,
+                to: pusher.to_owned(),
+            });
             if self.changes.len() > 3 {
                 self.changes.pop_front();
             }
@@ -132,11 +148,13 @@ impl Partition {
     }
 
     /// If who pushes now was pushing a moment ago, with another in between: that other, and how long ago it began. Two are
-    /// at work, or the other has pushed once what it should not have.
+    /// at work, or the other has pushed once what it should not have. One that held the partition without a push, because
+    /// its broker was away, and gave it back after its first has done nothing wrong.
     pub(super) fn interleaved(&self, now: Instant) -> Option<(&str, Duration)> {
         let mut changes = self.changes.iter();
-        let [(_, before), (at, between), (_, current)] = [changes.next()?, changes.next()?, changes.next()?];
-        (before == current && now - *at < FLICKER).then_some((between, now - *at))
+        let [first, between, current] = [changes.next()?, changes.next()?, changes.next()?];
+        let never_went = between.last_of_former.is_some_and(|last| now - last < FLICKER);
+        (first.to == current.to && never_went).then_some((&*between.to, now - between.at))
     }
 
     pub(super) fn begin(&mut self, number: u64, push: Push, now: Instant) {
@@ -150,6 +168,7 @@ impl Partition {
             open.overlapped_at = open.overlapped_at.or(Some((now, pair)));
         });
         self.open.insert(number, push);
+        self.last = Some(now);
     }
 
     /// A push ends.

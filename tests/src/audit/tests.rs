@@ -175,11 +175,23 @@ fn two_pushers_by_turns_are_interleaved() {
 }
 
 #[test]
+fn a_pusher_that_could_push_only_once_before_it_gave_back_is_none_too_many() {
+    let mut story = Story::new();
+    story.pushes("1.0", 0..3, 0);
+    story.audit.note("1", PAUSED);
+    // It holds the partition from 3000 on, but the broker is away until 8000.
+    story.push("2.0", 3, 8000);
+    story.push("1.0", 4, 8050);
+    let report = story.report(5);
+    assert_eq!((report.woken, report.interleaved), (0, 0), "{report}");
+}
+
+#[test]
 fn one_push_of_a_pusher_that_was_stopped_is_told_apart() {
     let mut story = Story::new();
     story.pushes("1.0", 0..3, 0);
     story.audit.note("1", PAUSED);
-    story.push("2.0", 2, 5000);
+    story.push("2.0", 2, 6000);
     story.push("1.0", 2, 7010);
     story.push("2.0", 3, 7020);
     let report = story.report(4);
