@@ -14,6 +14,8 @@ mod servers;
 #[cfg(test)]
 mod share;
 #[cfg(test)]
+mod stuck;
+#[cfg(test)]
 pub(crate) mod world;
 
 use ktests::{Backend, NewRecord};

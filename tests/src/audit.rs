@@ -34,9 +34,16 @@ pub const PAUSED: &str = "SIGSTOP";
 /// The record number `step` of a key, from 0, for an [`Audit`].
 #[must_use]
 pub fn stepped(key: &str, step: u64) -> NewRecord {
+    padded(key, step, 104)
+}
+
+/// The same with a body of about `length` bytes.
+#[must_use]
+pub fn padded(key: &str, step: u64, length: usize) -> NewRecord {
+    let padding = length.saturating_sub(34);
     NewRecord::keyed(
         key.to_owned(),
-        format!("{{\"step\":{step:>12},\"padding\":\"{:070}\"}}", 0),
+        format!("{{\"step\":{step:>12},\"padding\":\"{:0padding$}\"}}", 0),
     )
 }
 

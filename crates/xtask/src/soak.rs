@@ -1,13 +1,15 @@
 //! `cargo xtask soak`: ktransfer on a real cluster under load and random faults, for as long as you like, and the proof that
 //! nothing was lost, out of order or repeated beyond what `docs/delivery-guarantees.md` allows.
 //!
-//! `soak pause` counts what an instance pushes that was stopped for longer than its session.
+//! `soak pause` counts what an instance pushes that was stopped for longer than its session; `soak stuck` measures what a key
+//! that fails costs the others.
 
 mod faults;
 mod memory;
 mod pause;
 mod plan;
 mod scene;
+mod stuck;
 mod timeline;
 mod verdict;
 
@@ -58,6 +60,8 @@ enum What {
     Ktransfer(Ktransfer),
     /// Stops a ktransfer for longer than its session, again and again, and counts what it pushes after waking.
     Pause(pause::Arguments),
+    /// Writes half of a load to a key that fails all the time, and tells what the other keys get meanwhile.
+    Stuck(stuck::Arguments),
 }
 
 #[derive(Args)]
@@ -81,6 +85,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         None => &arguments.ktransfer,
         Some(What::Ktransfer(arguments)) => arguments,
         Some(What::Pause(arguments)) => return pause::run(arguments),
+        Some(What::Stuck(arguments)) => return stuck::run(arguments),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

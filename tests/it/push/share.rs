@@ -5,15 +5,7 @@ use std::time::Duration;
 use ktests::{Backend, Behaviour, NewRecord, When, eventually};
 use serde_json::json;
 
-use super::world::{SOON, Scene, delivers, noise};
-
-/// Resident memory of a process in MiB.
-fn rss_mib(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib: u64 = line.unwrap().trim().trim_end_matches(" kB").parse().unwrap();
-    kib / 1024
-}
+use super::world::{SOON, Scene, delivers, noise, rss_mib};
 
 #[tokio::test]
 async fn a_long_backlog_of_many_keys_and_large_bodies_stays_within_its_memory() {

@@ -250,3 +250,11 @@ pub(crate) fn noise(length: usize) -> Vec<u8> {
     .take(length)
     .collect()
 }
+
+/// Resident memory of a process in MiB.
+pub(crate) fn rss_mib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib: u64 = line.unwrap().trim().trim_end_matches(" kB").parse().unwrap();
+    kib / 1024
+}
