@@ -3,6 +3,8 @@
 mod clients;
 mod faults;
 mod limits;
+#[cfg(test)]
+mod metadata;
 mod process;
 mod refusals;
 mod stop;

@@ -9,7 +9,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicRe
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Message as _, OwnedMessage};
+use rdkafka::message::{Headers as _, Message as _, OwnedMessage};
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
@@ -66,6 +66,12 @@ pub struct Stored {
     pub key: Option<Vec<u8>>,
     /// The body; empty for a tombstone too.
     pub value: Vec<u8>,
+    /// Whether it has no value at all.
+    pub is_tombstone: bool,
+    /// Milliseconds since 1970, the producer's.
+    pub timestamp: Option<i64>,
+    /// Names and values, in their order.
+    pub headers: Vec<(String, Vec<u8>)>,
 }
 
 impl Cluster {
@@ -370,5 +376,13 @@ fn owned(message: &OwnedMessage) -> Stored {
         offset: message.offset(),
         key: message.key().map(<[u8]>::to_vec),
         value: message.payload().unwrap_or_default().to_vec(),
+        is_tombstone: message.payload().is_none(),
+        timestamp: message.timestamp().to_millis(),
+        headers: message
+            .headers()
+            .into_iter()
+            .flat_map(|headers| headers.iter())
+            .map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec()))
+            .collect(),
     }
 }

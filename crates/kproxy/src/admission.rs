@@ -107,6 +107,18 @@ impl Admission {
 }
 
 impl Permit {
+    /// Requests that hold a place now, this one included.
+    #[must_use]
+    pub fn open_requests(&self) -> usize {
+        self.admission.requests()
+    }
+
+    /// Bytes that it holds.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Makes room for a body that has grown to `bytes` bytes. Never shrinks.
     ///
     /// # Errors

@@ -29,7 +29,12 @@ impl Receiver<'_> {
     ///
     /// # Errors
     /// The body is empty, too large, too slow or broken, or there is no room for it.
-    pub(crate) async fn receive(&self, mut body: Incoming, permit: &mut Permit) -> Result<Bytes, Failure> {
+    pub(crate) async fn receive(
+        &self,
+        body: Option<Incoming>,
+        permit: &mut Permit,
+    ) -> Result<Bytes, Failure> {
+        let mut body = body.ok_or(Failure::BrokenBody)?;
         let announced = body.size_hint().exact();
         let mut began = None;
         let mut first = Bytes::new();

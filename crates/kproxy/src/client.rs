@@ -21,7 +21,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::admission::Permit;
 use crate::failure::Failure;
-use crate::request::Commit;
+use crate::record::Record;
 
 /// How often the thread looks whether it should end while nothing happens.
 const POLL: Duration = Duration::from_millis(100);
@@ -168,8 +168,7 @@ impl Client {
     /// The record was not taken, so nothing was sent; the permit is given back.
     pub(crate) fn send(
         &self,
-        commit: &Commit<'_>,
-        body: &[u8],
+        record: Record<'_>,
         permit: Permit,
     ) -> Result<oneshot::Receiver<Report>, Failure> {
         let (sender, receiver) = oneshot::channel();
@@ -177,11 +176,13 @@ impl Client {
             report: sender,
             _permit: permit,
         });
-        let mut record = BaseRecord::with_opaque_to(&commit.topic, waiting).payload(body);
-        if let Some(key) = &commit.key {
-            record = record.key(&**key);
-        }
-        match self.producer.send(record) {
+        let mut taken = BaseRecord::with_opaque_to(record.topic, waiting);
+        taken.key = record.key;
+        taken.payload = record.value;
+        taken.partition = record.partition;
+        taken.timestamp = record.timestamp;
+        taken.headers = record.headers;
+        match self.producer.send(taken) {
             Ok(()) => Ok(receiver),
             Err((error, _record)) => {
                 let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);

@@ -3,151 +3,65 @@
 //! The order of the checks is the order of their cost: what can be refused by the head is refused before a byte of the
 //! body is read. Nothing is retried here: librdkafka does that within its time.
 
-use std::convert::Infallible;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use hyper::Request;
+use bytes::Bytes;
+use hyper::Method;
 use hyper::body::{Body as _, Incoming};
-use hyper::{Method, StatusCode, http::request::Parts};
+use hyper::http::request::Parts;
 
-use crate::admission::Admission;
+use crate::admission::Permit;
 use crate::answer::{self, Answer};
 use crate::body::Receiver;
 use crate::client::Report;
-use crate::cluster::Cluster;
-use crate::config::{Config, Http};
+use crate::encoding::Encoding;
 use crate::failure::Failure;
-use crate::meters::Meters;
-use crate::producer::Producers;
+use crate::headers::RecordHeaders;
+use crate::record::Record;
 use crate::request::{self, Commit};
-use crate::turn::{OpenRequests, Turn};
+use crate::service::Service;
 
-/// What every request needs.
-pub(crate) struct Service {
-    /// Settings of the HTTP side.
-    pub(crate) http: Http,
-    /// The process's places.
-    pub(crate) admission: Arc<Admission>,
-    /// What is known of Kafka.
-    pub(crate) cluster: Arc<Cluster>,
-    /// The way to Kafka.
-    pub(crate) producers: Arc<Producers>,
-    /// The metrics.
-    pub(crate) meters: Meters,
-    /// Requests that are not answered yet.
-    pub(crate) open: Arc<OpenRequests>,
-    patience: std::time::Duration,
-    stopping: AtomicBool,
-    unconfirmed: AtomicU64,
-}
+/// Encoded bodies above this many bytes are decoded where it may take long.
+const DECODED_AT_ONCE: usize = 16 * 1024;
 
 impl Service {
-    /// A service that takes requests.
-    #[must_use]
-    pub(crate) fn new(
-        config: &Config,
-        cluster: Arc<Cluster>,
-        producers: Arc<Producers>,
-        meters: Meters,
-    ) -> Self {
-        Self {
-            http: config.http.clone(),
-            admission: Admission::new(config.http.max_requests, config.http.max_bytes),
-            cluster,
-            producers,
-            meters,
-            open: Arc::default(),
-            patience: config.kafka.timeout,
-            stopping: AtomicBool::new(false),
-            unconfirmed: AtomicU64::new(0),
-        }
-    }
-
-    /// Requests that Kafka left without confirmation since the last call.
-    pub(crate) fn take_unconfirmed(&self) -> u64 {
-        self.unconfirmed.swap(0, Ordering::Relaxed)
-    }
-
-    /// From now on new requests are refused.
-    pub(crate) fn stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
-    }
-
-    /// Answers one request. Never fails: hyper would cut the connection without a word.
-    ///
-    /// # Errors
-    /// None.
-    pub(crate) async fn answer(
-        self: Arc<Self>,
-        turn: Arc<Turn>,
-        request: Request<Incoming>,
-    ) -> Result<Answer, Infallible> {
-        let began = turn.serve();
-        let (head, body) = request.into_parts();
-        let mut body = Some(body);
-        let result = self.commit(&head, &mut body, began).await;
-        // What is left of the body is read by nobody.
-        let unread = body.is_some_and(|body| !body.is_end_stream());
-        let mut answer = match result {
-            Ok(answer) => {
-                self.meters.request_seconds.record(began.elapsed());
-                answer
-            }
-            Err(failure) => {
-                let told = failure.told();
-                self.meters.failed(told.code);
-                if told.status == StatusCode::GATEWAY_TIMEOUT || failure == Failure::Expired {
-                    self.unconfirmed.fetch_add(1, Ordering::Relaxed);
-                }
-                tracing::debug!(
-                    status = told.status.as_u16(),
-                    code = told.code,
-                    path = head.uri.path(),
-                    seconds = began.elapsed().as_secs_f64(),
-                    "request failed"
-                );
-                answer::failed(
-                    &failure,
-                    matches!(failure, Failure::Slow(_) | Failure::BrokenBody),
-                )
-            }
-        };
-        if self.stopping.load(Ordering::Relaxed) {
-            answer::close(&mut answer);
-        }
-        turn.answer(unread);
-        Ok(answer)
-    }
-
     /// The record of a request, to Kafka and back. `body` is taken when it is read.
-    async fn commit(
+    pub(super) async fn commit(
         &self,
         head: &Parts,
         body: &mut Option<Incoming>,
         began: Instant,
     ) -> Result<Answer, Failure> {
         let commit = self.check_head(head)?;
+        let encoding = Encoding::of(&head.headers)?;
         let announced = body.as_ref().and_then(|body| body.size_hint().exact());
-        let length = self.check_length(announced)?;
+        let length = self.check_length(announced, commit.tombstone)?;
         if self.cluster.is_away() {
             return Err(Failure::BrokersAway);
         }
-        // The key lies in memory as long as the body.
-        let query = head.uri.query().map_or(0, str::len);
-        let mut permit = self.admission.admit(length + query).map_err(Failure::Full)?;
+        let headers = RecordHeaders::of(&head.headers, &self.http.header_prefix);
+        // Key and headers lie in memory as long as the body.
+        let beside = head.uri.query().map_or(0, str::len) + headers.bytes();
+        let mut permit = self.admission.admit(length + beside).map_err(Failure::Full)?;
         self.cluster.check_topic(&commit.topic).await?;
-        let receiver = Receiver {
-            limits: &self.http.limits,
-            max: self.http.max_body,
-            request_began: began,
+        let (body, permit) = if commit.tombstone {
+            (None, permit)
+        } else {
+            let received = self.receiver(began).receive(body.take(), &mut permit).await?;
+            let (body, permit) = self.decode(encoding, received, permit).await?;
+            (Some(body), permit)
         };
-        let body = body.take().ok_or(Failure::BrokenBody)?;
-        let body = receiver.receive(body, &mut permit).await?;
-        let bytes = body.len();
+        let bytes = body.as_ref().map_or(0, Bytes::len);
         let sent = Instant::now();
-        let report = match self.producers.send(&commit, &body, permit) {
+        let record = Record {
+            topic: &commit.topic,
+            key: commit.key.as_deref(),
+            value: body.as_deref(),
+            partition: commit.partition,
+            timestamp: commit.timestamp,
+            headers: headers.into_inner(),
+        };
+        let report = match self.producers.send(commit.acks, record, permit) {
             Ok(report) => {
                 // librdkafka has its copy; hyper's buffer can go.
                 drop(body);
@@ -176,12 +90,6 @@ impl Service {
     }
 
     fn check_head<'h>(&self, head: &'h Parts) -> Result<Commit<'h>, Failure> {
-        if self.stopping.load(Ordering::Relaxed) {
-            return Err(Failure::Stopping);
-        }
-        if head.uri.path() != "/commit" {
-            return Err(Failure::NoSuchPath);
-        }
         if head.method != Method::POST {
             return Err(Failure::Method);
         }
@@ -190,9 +98,11 @@ impl Service {
     }
 
     /// The bytes to reserve for a body of this announced length.
-    fn check_length(&self, announced: Option<u64>) -> Result<usize, Failure> {
+    fn check_length(&self, announced: Option<u64>, tombstone: bool) -> Result<usize, Failure> {
         let too_large = Failure::BodyTooLarge(self.http.max_body);
         match announced {
+            Some(0) if tombstone => Ok(0),
+            _ if tombstone => Err(Failure::TombstoneWithBody),
             // Chunked: the place grows with the body.
             None => Ok(0),
             Some(0) => Err(Failure::EmptyBody),
@@ -203,12 +113,50 @@ impl Service {
         }
     }
 
-    /// A topic that the producer or its broker denies was there when the request came: it is away, maybe for a moment.
-    fn judge(&self, commit: &Commit<'_>, report: Report) -> Report {
-        if report != Err(Failure::UnknownTopic) {
-            return report;
+    fn receiver(&self, request_began: Instant) -> Receiver<'_> {
+        Receiver {
+            limits: &self.http.limits,
+            max: self.http.max_body,
+            request_began,
         }
-        self.cluster.forget_topic(&commit.topic);
-        Err(Failure::TopicAway)
+    }
+
+    /// The body as it will be stored, and the permit that has grown with it.
+    async fn decode(
+        &self,
+        encoding: Encoding,
+        body: Bytes,
+        mut permit: Permit,
+    ) -> Result<(Bytes, Permit), Failure> {
+        if encoding == Encoding::Identity {
+            return Ok((body, permit));
+        }
+        let max = self.http.max_body;
+        let is_small = body.len() <= DECODED_AT_ONCE;
+        let decode = move || {
+            let decoded = encoding.decode(&body, max, &mut permit)?;
+            if decoded.is_empty() {
+                return Err(Failure::EmptyBody);
+            }
+            Ok((decoded, permit))
+        };
+        if is_small {
+            return decode();
+        }
+        let decoded = tokio::task::spawn_blocking(decode).await;
+        decoded.unwrap_or(Err(Failure::BrokenEncoding))
+    }
+
+    /// A topic that the producer or its broker denies was there when the request came: it is away, maybe for a moment. So is
+    /// a partition that the client did not choose.
+    fn judge(&self, commit: &Commit<'_>, report: Report) -> Report {
+        match report {
+            Err(Failure::UnknownTopic) => {
+                self.cluster.forget_topic(&commit.topic);
+                Err(Failure::TopicAway)
+            }
+            Err(Failure::UnknownPartition) if commit.partition.is_none() => Err(Failure::TopicAway),
+            report => report,
+        }
     }
 }

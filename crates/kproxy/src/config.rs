@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use hyper::header::HeaderName;
 use kcommon::config::{self, ADMIN_KEYS, HostPort, Invalid, Key, Kind, LOG_KEYS, Need, Schema};
 use kcommon::daemon::Base;
 use serde::Deserialize;
@@ -139,6 +140,13 @@ const HTTP_KEYS: &[Key] = &[
         changed: "New; the original always did.",
     },
     Key {
+        path: "header_prefix",
+        kind: Kind::Text,
+        need: Need::Default("X-Kafka-Header-"),
+        meaning: "A request's headers whose names begin with it become headers of the record, under the rest of their name.",
+        changed: "New.",
+    },
+    Key {
         path: "drain_timeout_ms",
         kind: Kind::Int {
             min: 100,
@@ -180,9 +188,11 @@ const KAFKA_KEYS: &[Key] = &[
     Key {
         path: "linger_ms",
         kind: Kind::Int { min: 0, max: 1000 },
-        need: Need::Default("0"),
-        meaning: "How long a record waits for others to share a request to Kafka. More than 0 delays every lone client by it.",
-        changed: "New; as in the original, records wait only while a request is in flight.",
+        need: Need::Optional,
+        meaning: "How long a record waits for others to share a request to Kafka. Without it the wait follows the load: none for up \
+                  to 8 open requests, 1 ms for up to 128, 2 ms beyond. A number holds for every load, and delays a lone client \
+                  by just that.",
+        changed: "New; the original's records waited only while a request was in flight.",
     },
     Key {
         path: "kafka_requests_in_flight",
@@ -220,11 +230,12 @@ struct File {
     max_request_size_bytes: usize,
     max_inflight_bytes: usize,
     legacy_acks: bool,
+    header_prefix: String,
     drain_timeout_ms: u64,
     broker_hosts: Vec<HostPort>,
     producer_num: usize,
     produce_timeout_ms: u64,
-    linger_ms: u64,
+    linger_ms: Option<u64>,
     kafka_requests_in_flight: usize,
     idempotence: bool,
 }
@@ -259,6 +270,8 @@ pub struct Http {
     pub max_bytes: usize,
     /// Unknown `acks` are 1.
     pub legacy_acks: bool,
+    /// What names of headers begin with that the record gets; small letters.
+    pub header_prefix: String,
     /// Patience with Kafka at the end of the process.
     pub drain: Duration,
 }
@@ -272,8 +285,8 @@ pub struct Kafka {
     pub producers: usize,
     /// Patience with Kafka for one request.
     pub timeout: Duration,
-    /// librdkafka's `linger.ms`.
-    pub linger: Duration,
+    /// librdkafka's `linger.ms`; `None` follows the load.
+    pub linger: Option<Duration>,
     /// librdkafka's `max.in.flight`.
     pub in_flight: usize,
     /// Idempotence for `acks=-1`.
@@ -316,6 +329,12 @@ pub fn load(path: &Path) -> Result<Config, Invalid> {
             "is no IP address; allowed: such as 127.0.0.1 or ::1",
         ));
     }
+    if HeaderName::from_bytes(file.header_prefix.as_bytes()).is_err() {
+        problems.push(document.problem(
+            "header_prefix",
+            "is no beginning of a header's name; allowed: letters, digits and -, such as X-Kafka-Header-",
+        ));
+    }
     Invalid::check(problems)?;
     Ok(Config::new(document.file, address.ok().flatten()))
 }
@@ -341,13 +360,14 @@ impl Config {
                 max_body: file.max_request_size_bytes,
                 max_bytes: file.max_inflight_bytes,
                 legacy_acks: file.legacy_acks,
+                header_prefix: file.header_prefix.to_ascii_lowercase(),
                 drain: Duration::from_millis(file.drain_timeout_ms),
             },
             kafka: Kafka {
                 brokers: brokers.join(","),
                 producers: file.producer_num,
                 timeout: Duration::from_millis(file.produce_timeout_ms),
-                linger: Duration::from_millis(file.linger_ms),
+                linger: file.linger_ms.map(Duration::from_millis),
                 in_flight: file.kafka_requests_in_flight,
                 idempotence: file.idempotence,
                 max_body: file.max_request_size_bytes,
@@ -392,7 +412,7 @@ broker_hosts:
         assert_eq!(config.http.limits.silence, Some(Duration::from_millis(100)));
         assert_eq!(config.http.limits.idle, Some(Duration::from_secs(60)));
         assert_eq!(config.kafka.brokers, "10.1.4.17:5031,10.1.5.17:5031");
-        assert_eq!((config.kafka.linger, config.kafka.in_flight), (Duration::ZERO, 8));
+        assert_eq!((config.kafka.linger, config.kafka.in_flight), (None, 8));
     }
 
     #[test]

@@ -41,6 +41,15 @@ pub enum Failure {
     /// The body is empty.
     #[error("the body is empty; it becomes the record's value and has to have at least one byte")]
     EmptyBody,
+    /// A tombstone has no value, so its request has no body.
+    #[error("a request with tombstone=1 has no body; send it without one, or without tombstone")]
+    TombstoneWithBody,
+    /// The body is encoded in a way that is not known.
+    #[error("the body's Content-Encoding is not known; send it plain, or as gzip or zstd")]
+    EncodingUnknown,
+    /// The body is not what its `Content-Encoding` says.
+    #[error("the body cannot be decoded as its Content-Encoding says; send it again, or plain")]
+    BrokenEncoding,
     /// The client ended or broke its request before the body was complete.
     #[error("the body ended before it was complete; send the request again")]
     BrokenBody,
@@ -59,6 +68,9 @@ pub enum Failure {
     /// The topic does not exist.
     #[error("the topic does not exist; create it, then send the record again")]
     UnknownTopic,
+    /// The topic has no partition of this number.
+    #[error("the topic has no partition of this number; leave partition out, or take one of the topic's")]
+    UnknownPartition,
     /// The client was too slow.
     #[error("the request did not arrive in time: {0}; send it again")]
     Slow(Slow),
@@ -143,12 +155,16 @@ impl Failure {
         match self {
             Self::Query(_) => not(StatusCode::BAD_REQUEST, "bad_request"),
             Self::EmptyBody => not(StatusCode::BAD_REQUEST, "empty_body"),
+            Self::TombstoneWithBody => not(StatusCode::BAD_REQUEST, "tombstone_with_body"),
+            Self::EncodingUnknown => not(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding_unknown"),
+            Self::BrokenEncoding => not(StatusCode::BAD_REQUEST, "broken_encoding"),
             Self::BrokenBody => not(StatusCode::BAD_REQUEST, "broken_body"),
             Self::TopicRefused(_) => not(StatusCode::BAD_REQUEST, "topic_refused"),
             Self::Forbidden => not(StatusCode::FORBIDDEN, "topic_forbidden"),
             Self::NoSuchPath => not(StatusCode::NOT_FOUND, "not_found"),
             Self::Method => not(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::UnknownTopic => not(StatusCode::NOT_FOUND, "unknown_topic"),
+            Self::UnknownPartition => not(StatusCode::NOT_FOUND, "unknown_partition"),
             Self::Slow(_) => not(StatusCode::REQUEST_TIMEOUT, "slow_request"),
             Self::BodyTooLarge(_) => not(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             Self::RecordTooLarge => not(StatusCode::PAYLOAD_TOO_LARGE, "record_too_large"),
@@ -191,7 +207,8 @@ impl Failure {
     pub const fn of_refusal(code: RDKafkaErrorCode) -> Self {
         use RDKafkaErrorCode as Code;
         match code {
-            Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => Self::UnknownTopic,
+            Code::UnknownTopic | Code::UnknownTopicOrPartition => Self::UnknownTopic,
+            Code::UnknownPartition => Self::UnknownPartition,
             Code::InvalidTopic => Self::TopicRefused(code),
             Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => Self::Forbidden,
             Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => {
@@ -229,12 +246,16 @@ mod tests {
         for (failure, status, outcome) in [
             (Failure::Query(QueryError::NoTopic), 400, NotPersisted),
             (Failure::EmptyBody, 400, NotPersisted),
+            (Failure::TombstoneWithBody, 400, NotPersisted),
+            (Failure::EncodingUnknown, 415, NotPersisted),
+            (Failure::BrokenEncoding, 400, NotPersisted),
             (Failure::BrokenBody, 400, NotPersisted),
             (Failure::TopicRefused(code), 400, NotPersisted),
             (Failure::Forbidden, 403, NotPersisted),
             (Failure::NoSuchPath, 404, NotPersisted),
             (Failure::Method, 405, NotPersisted),
             (Failure::UnknownTopic, 404, NotPersisted),
+            (Failure::UnknownPartition, 404, NotPersisted),
             (Failure::Slow(slow), 408, NotPersisted),
             (Failure::BodyTooLarge(1), 413, NotPersisted),
             (Failure::RecordTooLarge, 413, NotPersisted),
@@ -267,6 +288,7 @@ mod tests {
         for (code, expected) in [
             (Code::UnknownTopicOrPartition, "unknown_topic"),
             (Code::UnknownTopic, "unknown_topic"),
+            (Code::UnknownPartition, "unknown_partition"),
             (Code::InvalidTopic, "topic_refused"),
             (Code::TopicAuthorizationFailed, "topic_forbidden"),
             (Code::MessageSizeTooLarge, "record_too_large"),

@@ -1,7 +1,7 @@
-//! The producers: one set of clients per acknowledgement level, and their settings.
+//! The producers: for each acknowledgement level one set of clients per [`Gear`], and their settings.
 //!
-//! `acks` belongs to a client in librdkafka, so each level has its own. `send` never waits; the body is copied once, into
-//! librdkafka's queue.
+//! `acks` and the linger belong to a client in librdkafka, so each level and each gear has its own. `send` never waits; the
+//! body is copied once, into librdkafka's queue.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -16,7 +16,9 @@ use crate::admission::Permit;
 use crate::client::{Client, Report, Signals};
 use crate::config;
 use crate::failure::Failure;
-use crate::request::{Acks, Commit};
+use crate::gear::{self, Gear};
+use crate::record::Record;
+use crate::request::Acks;
 
 /// How often a flush looks whether it is done.
 const FLUSH_STEP: Duration = Duration::from_millis(5);
@@ -32,20 +34,32 @@ pub(crate) struct Producers {
 
 struct Level {
     name: String,
-    config: ClientConfig,
-    clients: Box<[RwLock<Client>]>,
+    gears: Box<[Geared]>,
     next: AtomicUsize,
 }
 
+/// The clients of one gear.
+struct Geared {
+    gear: Gear,
+    config: ClientConfig,
+    clients: Box<[RwLock<Client>]>,
+}
+
 impl Level {
-    /// The next client in turn: records of requests that are open together have no order between them.
-    fn client(&self) -> &RwLock<Client> {
-        let turn = if self.clients.len() == 1 {
+    /// The client for a record that comes while so many requests are open, this one included: the next in turn of the
+    /// gear's, because records of requests that are open together have no order between them.
+    fn client(&self, open: usize) -> &RwLock<Client> {
+        let highest = self.gears.len() - 1;
+        let gear = self.gears[..highest]
+            .iter()
+            .find(|geared| open <= geared.gear.up_to)
+            .unwrap_or(&self.gears[highest]);
+        let turn = if gear.clients.len() == 1 {
             0
         } else {
-            self.next.fetch_add(1, Ordering::Relaxed) % self.clients.len()
+            self.next.fetch_add(1, Ordering::Relaxed) % gear.clients.len()
         };
-        &self.clients[turn]
+        &gear.clients[turn]
     }
 }
 
@@ -59,16 +73,25 @@ impl Producers {
         signals: &Arc<Signals>,
         late: &Counter,
     ) -> Result<Self, KafkaError> {
-        let level = |acks: Acks| {
-            let name = format!("kafka-acks{acks}");
-            let settings = level_config(config, acks);
+        let geared = |name: &str, acks: Acks, gear: Gear| {
+            let settings = level_config(config, acks, gear);
             let clients: Result<Vec<_>, _> = (0..config.producers)
-                .map(|_| Client::start(&name, &settings, signals, late).map(RwLock::new))
+                .map(|_| Client::start(name, &settings, signals, late).map(RwLock::new))
                 .collect();
-            Ok::<_, KafkaError>(Level {
-                name,
+            Ok::<_, KafkaError>(Geared {
+                gear,
                 config: settings,
                 clients: clients?.into_boxed_slice(),
+            })
+        };
+        let level = |acks: Acks| {
+            let name = format!("kafka-acks{acks}");
+            let gears = gear::gears(config.linger);
+            let gears: Result<Box<[_]>, _> =
+                gears.into_iter().map(|gear| geared(&name, acks, gear)).collect();
+            Ok::<_, KafkaError>(Level {
+                name,
+                gears: gears?,
                 next: AtomicUsize::new(0),
             })
         };
@@ -85,11 +108,12 @@ impl Producers {
     /// As [`Client::send`].
     pub(crate) fn send(
         &self,
-        commit: &Commit<'_>,
-        body: &[u8],
+        acks: Acks,
+        record: Record<'_>,
         permit: Permit,
     ) -> Result<oneshot::Receiver<Report>, Failure> {
-        read(self.levels[commit.acks.index()].client()).send(commit, body, permit)
+        let client = self.levels[acks.index()].client(permit.open_requests());
+        read(client).send(record, permit)
     }
 
     /// Whether a client hit an error it cannot survive.
@@ -106,11 +130,15 @@ impl Producers {
     pub(crate) fn replace_dead(&self) -> Result<u64, KafkaError> {
         let mut replaced = 0;
         for level in &self.levels {
-            for place in &level.clients {
+            let places = level
+                .gears
+                .iter()
+                .flat_map(|geared| geared.clients.iter().map(|place| (&geared.config, place)));
+            for (config, place) in places {
                 if !read(place).is_dead() {
                     continue;
                 }
-                let fresh = Client::start(&level.name, &level.config, &self.signals, &self.late)?;
+                let fresh = Client::start(&level.name, config, &self.signals, &self.late)?;
                 let old =
                     std::mem::replace(&mut *place.write().unwrap_or_else(PoisonError::into_inner), fresh);
                 drop(old);
@@ -151,7 +179,8 @@ impl Producers {
     }
 
     fn clients(&self) -> impl Iterator<Item = &RwLock<Client>> {
-        self.levels.iter().flat_map(|level| &level.clients)
+        let gears = self.levels.iter().flat_map(|level| &level.gears);
+        gears.flat_map(|geared| &geared.clients)
     }
 }
 
@@ -182,7 +211,7 @@ pub(crate) fn base_config(config: &config::Kafka) -> ClientConfig {
     client
 }
 
-fn level_config(config: &config::Kafka, acks: Acks) -> ClientConfig {
+fn level_config(config: &config::Kafka, acks: Acks, gear: Gear) -> ClientConfig {
     let idempotent = acks == Acks::All && config.idempotence;
     let in_flight = if idempotent {
         config.in_flight.min(5)
@@ -197,7 +226,7 @@ fn level_config(config: &config::Kafka, acks: Acks) -> ClientConfig {
     client
         .set("acks", acks.as_str())
         .set("partitioner", "fnv1a_random")
-        .set("linger.ms", config.linger.as_millis().to_string())
+        .set("linger.ms", gear.linger.as_millis().to_string())
         .set("max.in.flight", in_flight.to_string())
         .set("enable.idempotence", idempotent.to_string())
         .set("message.timeout.ms", delivery.as_millis().to_string())
@@ -219,7 +248,7 @@ mod tests {
             brokers: "127.0.0.1:1".to_owned(),
             producers: 2,
             timeout: Duration::from_secs(5),
-            linger: Duration::ZERO,
+            linger: None,
             in_flight: 8,
             idempotence: true,
             max_body: 10_485_760,
@@ -253,7 +282,7 @@ mod tests {
         };
         let large = config::Kafka {
             timeout: Duration::from_secs(300),
-            linger: Duration::from_secs(1),
+            linger: Some(Duration::from_secs(1)),
             in_flight: 1000,
             max_body: 900_000_000,
             max_records: 10_000_000,
@@ -267,16 +296,22 @@ mod tests {
 
     #[test]
     fn kafka_gives_up_before_the_request_does() {
-        let client = level_config(&kafka(), Acks::One);
+        let client = level_config(&kafka(), Acks::One, gear::BY_LOAD[0]);
         assert_eq!(client.get("message.timeout.ms"), Some("4000"));
     }
 
     #[test]
     fn an_idempotent_producer_keeps_to_five_in_flight() {
-        assert_eq!(level_config(&kafka(), Acks::All).get("max.in.flight"), Some("5"));
-        assert_eq!(level_config(&kafka(), Acks::One).get("max.in.flight"), Some("8"));
         assert_eq!(
-            level_config(&kafka(), Acks::One).get("enable.idempotence"),
+            level_config(&kafka(), Acks::All, gear::BY_LOAD[0]).get("max.in.flight"),
+            Some("5")
+        );
+        assert_eq!(
+            level_config(&kafka(), Acks::One, gear::BY_LOAD[0]).get("max.in.flight"),
+            Some("8")
+        );
+        assert_eq!(
+            level_config(&kafka(), Acks::One, gear::BY_LOAD[0]).get("enable.idempotence"),
             Some("false")
         );
     }

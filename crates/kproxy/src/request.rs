@@ -1,4 +1,5 @@
-//! Reads the query of `POST /commit` into what is asked for: topic, key and acknowledgement level.
+//! Reads the query of `POST /commit` into what is asked for: topic, key, acknowledgement level, and where and when the record
+//! belongs.
 //!
 //! Pure. A parameter that is unknown is passed over, as the original did; one that is known is never guessed:
 //! repeated, wrongly encoded or illegal, it is refused with the rule it breaks. `+` is a space, as in every form.
@@ -7,6 +8,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use kcommon::kafka::{TopicName, TopicNameError};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// How many replicas must have a record before it counts as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,6 +62,12 @@ pub struct Commit<'q> {
     pub key: Option<Cow<'q, [u8]>>,
     /// The acknowledgement to wait for.
     pub acks: Acks,
+    /// The partition, when the client chooses it; whether it exists is not known here.
+    pub partition: Option<i32>,
+    /// The record's timestamp in milliseconds since 1970, when the client says it; never negative.
+    pub timestamp: Option<i64>,
+    /// A record without a value, which makes compaction forget its key; it has a key.
+    pub tombstone: bool,
 }
 
 /// Why a query is refused. The message names the rule.
@@ -78,6 +87,20 @@ pub enum QueryError {
         "the query has a % without two hexadecimal digits at byte {0} of a parameter; write % itself as %25"
     )]
     Escape(usize),
+    /// No partition number.
+    #[error("the parameter partition has to be a number from 0 to 2147483647; without it, the key decides")]
+    Partition,
+    /// No point in time that a record can have.
+    #[error(
+        "the parameter timestamp has to be milliseconds since 1970, or a time as 2026-01-31T12:00:00Z (RFC 3339); without it, now is taken"
+    )]
+    Timestamp,
+    /// Neither absent, empty, 0 nor 1.
+    #[error("the parameter tombstone has to be 1, or 0; without it, the body is the value")]
+    Tombstone,
+    /// A tombstone for no key.
+    #[error("a tombstone needs a key; without one it would mean nothing")]
+    TombstoneWithoutKey,
     /// Neither absent, empty, 0, 1 nor -1.
     #[error("the parameter acks has to be 0, 1 or -1; without it, 1 is taken")]
     Acks,
@@ -88,25 +111,29 @@ pub enum QueryError {
 /// # Errors
 /// The first rule that the query breaks.
 pub fn parse(query: &str, legacy_acks: bool) -> Result<Commit<'_>, QueryError> {
-    let mut topic = None;
-    let mut key = None;
-    let mut acks = None;
+    let mut values: [Option<Cow<'_, [u8]>>; PARAMETERS.len()] = Default::default();
     for pair in query.split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let (slot, name) = match &*decode(name)? {
-            b"topic" => (&mut topic, "topic"),
-            b"key" => (&mut key, "key"),
-            b"acks" => (&mut acks, "acks"),
-            _unknown => continue,
+        let name = decode(name)?;
+        let Some(place) = PARAMETERS.iter().position(|known| known.as_bytes() == &*name) else {
+            continue;
         };
-        if slot.replace(decode(value)?).is_some() {
-            return Err(QueryError::Repeated(name));
+        if values[place].replace(decode(value)?).is_some() {
+            return Err(QueryError::Repeated(PARAMETERS[place]));
         }
     }
+    let [topic, key, acks, partition, timestamp, tombstone] = values;
+    // The hash partitioner would pin every record with an empty key to one partition.
+    let key = key.filter(|key| !key.is_empty());
+    let tombstone = match tombstone.as_deref() {
+        None | Some(b"" | b"0") => false,
+        Some(b"1") if key.is_none() => return Err(QueryError::TombstoneWithoutKey),
+        Some(b"1") => true,
+        Some(_other) => return Err(QueryError::Tombstone),
+    };
     Ok(Commit {
         topic: topic_name(topic.ok_or(QueryError::NoTopic)?)?,
-        // The hash partitioner would pin every record with an empty key to one partition.
-        key: key.filter(|key| !key.is_empty()),
+        key,
         acks: match acks.as_deref() {
             None | Some(b"" | b"1") => Acks::One,
             Some(b"0") => Acks::Zero,
@@ -114,7 +141,39 @@ pub fn parse(query: &str, legacy_acks: bool) -> Result<Commit<'_>, QueryError> {
             Some(_other) if legacy_acks => Acks::One,
             Some(_other) => return Err(QueryError::Acks),
         },
+        partition: given(partition.as_deref(), partition_number).ok_or(QueryError::Partition)?,
+        timestamp: given(timestamp.as_deref(), milliseconds).ok_or(QueryError::Timestamp)?,
+        tombstone,
     })
+}
+
+/// The parameters, in the order in which `parse` takes their values.
+const PARAMETERS: [&str; 6] = ["topic", "key", "acks", "partition", "timestamp", "tombstone"];
+
+/// The value of a parameter that may be absent or empty; `None` when it breaks its rule.
+fn given<T>(text: Option<&[u8]>, read: impl Fn(&str) -> Option<T>) -> Option<Option<T>> {
+    match text {
+        None | Some(b"") => Some(None),
+        Some(text) => str::from_utf8(text).ok().and_then(read).map(Some),
+    }
+}
+
+/// A partition's number: digits only.
+#[must_use]
+pub(crate) fn partition_number(text: &str) -> Option<i32> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().ok())?
+}
+
+/// A record's timestamp: milliseconds since 1970, or RFC 3339, not before 1970.
+#[must_use]
+pub(crate) fn milliseconds(text: &str) -> Option<i64> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return text.parse().ok();
+    }
+    let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    let millis = time.unix_timestamp_nanos().div_euclid(1_000_000);
+    i64::try_from(millis).ok().filter(|millis| *millis >= 0)
 }
 
 fn topic_name(bytes: Cow<'_, [u8]>) -> Result<Cow<'_, str>, QueryError> {
@@ -230,6 +289,61 @@ mod tests {
         ] {
             assert_eq!(parse(query, true), Err(QueryError::Repeated(name)));
         }
+    }
+
+    #[test]
+    fn a_partition_is_a_number_or_refused() {
+        let partition =
+            |query: &str| parse(&format!("topic=t&{query}"), false).map(|commit| commit.partition);
+        assert_eq!(partition("partition=0"), Ok(Some(0)));
+        assert_eq!(partition("partition=2147483647"), Ok(Some(i32::MAX)));
+        assert_eq!(partition("partition="), Ok(None));
+        for query in ["2147483648", "-1", "%2B1", "a", "1.0", "%ff"] {
+            assert_eq!(
+                partition(&format!("partition={query}")),
+                Err(QueryError::Partition),
+                "{query}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_timestamp_is_milliseconds_or_rfc_3339() {
+        let timestamp =
+            |query: &str| parse(&format!("topic=t&timestamp={query}"), false).map(|commit| commit.timestamp);
+        assert_eq!(timestamp("1700000000123"), Ok(Some(1_700_000_000_123)));
+        assert_eq!(timestamp("2023-11-14T22:13:20.123Z"), Ok(Some(1_700_000_000_123)));
+        assert_eq!(
+            timestamp("2023-11-15T06:13:20.1234%2B08:00"),
+            Ok(Some(1_700_000_000_123))
+        );
+        assert_eq!(timestamp("0"), Ok(Some(0)));
+        assert_eq!(timestamp(""), Ok(None));
+        for text in [
+            "-1",
+            "1e3",
+            "2023-11-14",
+            "1969-12-31T23:59:59Z",
+            "9223372036854775808",
+            "now",
+        ] {
+            assert_eq!(timestamp(text), Err(QueryError::Timestamp), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_tombstone_has_a_key() {
+        let tombstone =
+            |query: &str| parse(&format!("topic=t&{query}"), false).map(|commit| commit.tombstone);
+        assert_eq!(tombstone("key=k&tombstone=1"), Ok(true));
+        assert_eq!(tombstone("key=k&tombstone=0"), Ok(false));
+        assert_eq!(tombstone("key=k&tombstone"), Ok(false));
+        assert_eq!(tombstone("tombstone=1"), Err(QueryError::TombstoneWithoutKey));
+        assert_eq!(
+            tombstone("key=&tombstone=1"),
+            Err(QueryError::TombstoneWithoutKey)
+        );
+        assert_eq!(tombstone("key=k&tombstone=yes"), Err(QueryError::Tombstone));
     }
 
     #[test]

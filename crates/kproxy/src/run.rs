@@ -7,11 +7,11 @@ use kcommon::daemon::{Context, Failure};
 
 use crate::client::Signals;
 use crate::cluster::Cluster;
-use crate::commit::Service;
 use crate::config::Config;
 use crate::meters::Meters;
 use crate::producer::Producers;
 use crate::server;
+use crate::service::Service;
 
 /// How often gauges are set, and how often a stop looks whether it is done.
 const GAUGES: Duration = Duration::from_secs(1);

@@ -14,9 +14,9 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::commit::Service;
 use crate::config::Http;
 use crate::paced::Paced;
+use crate::service::Service;
 use crate::turn::Turn;
 
 /// The largest head, and the most that is read from a socket at once.

@@ -97,9 +97,14 @@ impl Proxy {
 
     /// `POST /commit?query` on a connection of its own.
     pub(crate) async fn post(&self, query: &str, body: impl AsRef<[u8]>) -> Answer {
+        self.post_with(query, "", body).await
+    }
+
+    /// The same with more headers, each line ended by `\r\n`.
+    pub(crate) async fn post_with(&self, query: &str, headers: &str, body: impl AsRef<[u8]>) -> Answer {
         let body = body.as_ref();
         let head = format!(
-            "POST /commit?{query} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n",
+            "POST /commit?{query} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {}\r\n\r\n",
             body.len()
         );
         let mut client = self.connect().await;

@@ -1,0 +1,140 @@
+//! What every request needs, and what all answers have in common.
+//!
+//! The path decides who makes a request's answer (`commit` for `/commit`); here it is counted, logged and rendered.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use hyper::body::{Body as _, Incoming};
+use hyper::http::request::Parts;
+use hyper::{Request, StatusCode};
+
+use crate::admission::Admission;
+use crate::answer::{self, Answer};
+use crate::cluster::Cluster;
+use crate::config::{Config, Http};
+use crate::failure::Failure;
+use crate::meters::Meters;
+use crate::producer::Producers;
+use crate::turn::{OpenRequests, Turn};
+
+/// What every request needs.
+pub(crate) struct Service {
+    /// Settings of the HTTP side.
+    pub(crate) http: Http,
+    /// The process's places.
+    pub(crate) admission: Arc<Admission>,
+    /// What is known of Kafka.
+    pub(crate) cluster: Arc<Cluster>,
+    /// The way to Kafka.
+    pub(crate) producers: Arc<Producers>,
+    /// The metrics.
+    pub(crate) meters: Meters,
+    /// Requests that are not answered yet.
+    pub(crate) open: Arc<OpenRequests>,
+    /// Patience with Kafka for one request.
+    pub(crate) patience: Duration,
+    stopping: AtomicBool,
+    unconfirmed: AtomicU64,
+}
+
+impl Service {
+    /// A service that takes requests.
+    #[must_use]
+    pub(crate) fn new(
+        config: &Config,
+        cluster: Arc<Cluster>,
+        producers: Arc<Producers>,
+        meters: Meters,
+    ) -> Self {
+        Self {
+            http: config.http.clone(),
+            admission: Admission::new(config.http.max_requests, config.http.max_bytes),
+            cluster,
+            producers,
+            meters,
+            open: Arc::default(),
+            patience: config.kafka.timeout,
+            stopping: AtomicBool::new(false),
+            unconfirmed: AtomicU64::new(0),
+        }
+    }
+
+    /// Requests that Kafka left without confirmation since the last call.
+    pub(crate) fn take_unconfirmed(&self) -> u64 {
+        self.unconfirmed.swap(0, Ordering::Relaxed)
+    }
+
+    /// From now on new requests are refused.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Answers one request. Never fails: hyper would cut the connection without a word.
+    ///
+    /// # Errors
+    /// None.
+    pub(crate) async fn answer(
+        self: Arc<Self>,
+        turn: Arc<Turn>,
+        request: Request<Incoming>,
+    ) -> Result<Answer, Infallible> {
+        let began = turn.serve();
+        let (head, body) = request.into_parts();
+        let mut body = Some(body);
+        let result = self.route(&head, &mut body, began).await;
+        // What is left of the body is read by nobody.
+        let unread = body.is_some_and(|body| !body.is_end_stream());
+        let mut answer = match result {
+            Ok(answer) => {
+                self.meters.request_seconds.record(began.elapsed());
+                answer
+            }
+            Err(failure) => {
+                let told = failure.told();
+                self.meters.failed(told.code);
+                if told.status == StatusCode::GATEWAY_TIMEOUT || failure == Failure::Expired {
+                    self.unconfirmed.fetch_add(1, Ordering::Relaxed);
+                }
+                tracing::debug!(
+                    status = told.status.as_u16(),
+                    code = told.code,
+                    path = head.uri.path(),
+                    seconds = began.elapsed().as_secs_f64(),
+                    "request failed"
+                );
+                answer::failed(
+                    &failure,
+                    matches!(failure, Failure::Slow(_) | Failure::BrokenBody),
+                )
+            }
+        };
+        if self.is_stopping() {
+            answer::close(&mut answer);
+        }
+        turn.answer(unread);
+        Ok(answer)
+    }
+
+    /// The answer of whoever serves the path. `body` is taken when it is read.
+    async fn route(
+        &self,
+        head: &Parts,
+        body: &mut Option<Incoming>,
+        began: Instant,
+    ) -> Result<Answer, Failure> {
+        if self.is_stopping() {
+            return Err(Failure::Stopping);
+        }
+        match head.uri.path() {
+            "/commit" => self.commit(head, body, began).await,
+            _other => Err(Failure::NoSuchPath),
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+}
