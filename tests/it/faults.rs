@@ -7,3 +7,4 @@ mod connections;
 mod kafka;
 mod lease;
 mod pause;
+mod truncation;

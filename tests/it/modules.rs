@@ -45,7 +45,7 @@ async fn reports(daemon: &Daemon, words: &[&str]) {
 }
 
 /// Waits until a metric of a module has this value.
-async fn counts(daemon: &Daemon, metric: &str, module: &str, value: f64) {
+pub(crate) async fn counts(daemon: &Daemon, metric: &str, module: &str, value: f64) {
     let label = format!("module=\"{module}\"");
     eventually(&format!("{metric} of {module} is {value}"), SOON, async || {
         daemon.metric(metric, &[&label]).await == Some(value)
@@ -54,7 +54,7 @@ async fn counts(daemon: &Daemon, metric: &str, module: &str, value: f64) {
 }
 
 /// Log lines with all these words.
-fn logged(daemon: &Daemon, words: &[&str]) -> usize {
+pub(crate) fn logged(daemon: &Daemon, words: &[&str]) -> usize {
     let log = daemon.log();
     log.lines()
         .filter(|line| words.iter().all(|word| line.contains(word)))

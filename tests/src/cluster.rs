@@ -167,6 +167,22 @@ impl OwnCluster {
         self.with(move |local| local.kill_broker(id)).await
     }
 
+    /// Stops the broker with this id in good order: it hands over what it leads, and others stop counting on it.
+    ///
+    /// # Errors
+    /// It survives.
+    pub async fn stop_broker_of_id(&mut self, id: usize) -> Result<()> {
+        self.with(move |local| local.stop_broker(id)).await
+    }
+
+    /// Starts the broker with this id again on its data and waits until it answers.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn start_broker_of_id(&mut self, id: usize) -> Result<()> {
+        self.with(move |local| local.start_broker(id)).await
+    }
+
     /// Starts the first broker again on its data and waits until it answers.
     ///
     /// # Errors

@@ -100,6 +100,14 @@ pub enum Report {
         /// Everything below its base, which is the next offset to deliver, and these offsets above it.
         done: Acks,
     },
+    /// The log has lost records that this epoch had already taken in, and others may come in their place: the epoch is to
+    /// end, what is known above `position` is void, and the next one begins there. Nothing of the epoch is pushed any more.
+    Truncated {
+        /// The partition and epoch.
+        assignment: Assignment,
+        /// The lower of the commit position and where the log was cut off.
+        position: CommitOffset,
+    },
     /// The answer to [`Order::Revoke`]: no request of this epoch is on the wire any more.
     Drained {
         /// The partition and the epoch that has ended.

@@ -18,6 +18,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 mod topic;
+mod truncation;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -266,7 +267,9 @@ impl Claims {
         for partition in partitions {
             steps.extend(self.end(partition, now));
             if let Some(Phase::Draining(life, ending)) = self.held.get_mut(&partition) {
-                *ending = Ending::GiveUp;
+                if !matches!(ending, Ending::Truncated(_)) {
+                    *ending = Ending::GiveUp;
+                }
                 life.drained = Some(None);
                 steps.extend(self.finish(partition, now));
             }
@@ -377,6 +380,10 @@ impl Claims {
         match *ending {
             Ending::Reassign => return self.assign(partition, stored, void(topic), now),
             Ending::GiveUp => {}
+            Ending::Truncated(position) => {
+                stored.bytes = position.to_znode();
+                map = Some(Map::empty(topic, position));
+            }
             Ending::Release => {
                 // Never back: what is stored is done, whatever the module says at its end.
                 if let Some(acks) = last

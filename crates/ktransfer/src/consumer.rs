@@ -2,6 +2,7 @@
 //! nothing is ever committed to Kafka, and an offset out of range is an error that we decide on.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -15,8 +16,29 @@ use kcommon::kafka::{CommitOffset, PartitionId, client_log};
 pub type Consumer = StreamConsumer<Events>;
 
 /// Takes librdkafka's log lines and errors into ours. They concern brokers and connections, never a record.
-#[derive(Clone, Copy, Debug)]
-pub struct Events;
+#[derive(Debug)]
+pub struct Events {
+    /// Where the last log ended that was found truncated; negative when it was taken, or there was none.
+    truncation: AtomicI64,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self {
+            truncation: AtomicI64::new(-1),
+        }
+    }
+}
+
+impl Events {
+    /// Where the log ended whose loss of records came to light with the error that was taken last from the queue of its
+    /// partition: from there on it may hold other records than those that were read. `None` for any other error. To be
+    /// asked by the thread that took the error, before it takes another.
+    pub fn take_truncation(&self) -> Option<i64> {
+        let end = self.truncation.swap(-1, Ordering::Relaxed);
+        (end >= 0).then_some(end)
+    }
+}
 
 impl ClientContext for Events {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -24,6 +46,10 @@ impl ClientContext for Events {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        // The error itself comes to whoever reads the queue, but not its text.
+        if let Some(end) = truncation(reason) {
+            self.truncation.store(end, Ordering::Relaxed);
+        }
         // The client recovers by itself; an offset out of range also comes to its partition's queue, which acts on it.
         tracing::warn!(error = &error as &dyn std::error::Error, reason, "Kafka client");
     }
@@ -31,12 +57,22 @@ impl ClientContext for Events {
 
 impl ConsumerContext for Events {}
 
+/// Where a log ends of which librdkafka found, asking the new leader for the end of the epoch that it had read from, that
+/// it was truncated. It says so only in the text of the error "offset out of range".
+fn truncation(reason: &str) -> Option<i64> {
+    let (_, told) = reason.split_once("log truncation detected")?;
+    let (_, end) = told.split_once("broker end offset is ")?;
+    end.split_once(' ')?.0.parse().ok().filter(|end| *end >= 0)
+}
+
 /// Makes the client of a module.
 ///
 /// # Errors
 /// librdkafka refuses a setting or cannot start its threads.
 pub fn connect(module: &str, brokers: &[String]) -> Result<Arc<Consumer>, KafkaError> {
-    config(module, brokers).create_with_context(Events).map(Arc::new)
+    config(module, brokers)
+        .create_with_context(Events::default())
+        .map(Arc::new)
 }
 
 /// Makes the client that reads bodies again: it reads short ranges that end before the log does, of one partition after
@@ -50,7 +86,7 @@ pub fn connect_reader(module: &str, brokers: &[String]) -> Result<Arc<Consumer>,
         .set("client.id", format!("ktransfer-{module}-again"))
         .set("enable.partition.eof", "true")
         .set("fetch.wait.max.ms", "50");
-    config.create_with_context(Events).map(Arc::new)
+    config.create_with_context(Events::default()).map(Arc::new)
 }
 
 fn config(module: &str, brokers: &[String]) -> ClientConfig {
@@ -121,5 +157,44 @@ impl Drop for Assigned {
                 "cannot unassign a partition"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRUNCATED: &str = "Partition log truncation detected at offset 60 (leader epoch 0): broker end offset is 30 (offset \
+                             leader epoch 0). Reset to INVALID.: Local: Partition log truncation detected (broker 1)";
+    const OUT_OF_RANGE: &str = "fetch failed due to requested offset not available on the broker: Broker: Offset out of range \
+                                (broker 1)";
+
+    #[test]
+    fn the_end_of_a_truncated_log_is_taken_once_from_the_text_of_its_error() {
+        let events = Events::default();
+        assert_eq!(events.take_truncation(), None);
+        let error = |reason| {
+            let code = rdkafka::error::RDKafkaErrorCode::AutoOffsetReset;
+            events.error(KafkaError::Global(code), reason);
+        };
+        error(TRUNCATED);
+        assert_eq!(events.take_truncation(), Some(30));
+        assert_eq!(events.take_truncation(), None);
+        error(OUT_OF_RANGE);
+        assert_eq!(events.take_truncation(), None);
+    }
+
+    #[test]
+    fn a_text_without_a_number_tells_no_end() {
+        for reason in [
+            "",
+            OUT_OF_RANGE,
+            "Partition log truncation detected at offset 60",
+            "log truncation detected: broker end offset is -1 (none)",
+            "log truncation detected: broker end offset is many (none)",
+        ] {
+            assert_eq!(truncation(reason), None, "{reason}");
+        }
+        assert_eq!(truncation(TRUNCATED), Some(30));
     }
 }

@@ -295,13 +295,16 @@ impl Coordinator {
                 }
                 life.claims.drained(assignment, done, Instant::now())
             }
+            (Some(life), Report::Truncated { assignment, position }) => {
+                life.claims.truncated(assignment, position, Instant::now())
+            }
             (None, Report::Commit { assignment, .. }) => {
                 vec![Step::Tell(Order::CommitDone {
                     assignment,
                     outcome: CommitOutcome::Refused,
                 })]
             }
-            (None, Report::Drained { .. }) => Vec::new(),
+            (None, Report::Drained { .. } | Report::Truncated { .. }) => Vec::new(),
         };
         self.perform(steps);
     }

@@ -9,6 +9,7 @@ mod eviction;
 mod flights;
 mod partition;
 mod pushing;
+mod truncation;
 mod waits;
 
 use std::collections::{HashMap, VecDeque};
@@ -169,7 +170,7 @@ impl Dispatcher {
         }
     }
 
-    /// The next report to send. Bounded by two for each partition.
+    /// The next report to send. Bounded by three for each partition.
     pub fn next_report(&mut self) -> Option<Report> {
         self.outbox.pop_front()
     }
@@ -269,7 +270,7 @@ impl Dispatcher {
             return;
         };
         match partition.phase {
-            Phase::Running => return,
+            Phase::Running | Phase::Truncated => return,
             Phase::Lost => {}
             Phase::Draining { cut, .. } => {
                 let done = Some(partition.ledger.acks());

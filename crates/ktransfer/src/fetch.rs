@@ -2,7 +2,10 @@
 //! method filter which are to be pushed, and enters every one into the ledger, in order.
 //!
 //! It runs until its task is aborted. An offset out of range is decided here: below the log start the records in between
-//! are lost, counted and logged; above the log end the partition stands still and says so until the log reaches it.
+//! are lost, counted and logged; above the log end the log was truncated if anything was taken in, else the partition stands
+//! still and says so until the log reaches it.
+
+mod truncation;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -284,6 +287,10 @@ impl Fetch {
     /// The broker keeps no record at `from`: find out which side, and decide.
     async fn out_of_range(&self, from: CommitOffset) {
         let (module, partition) = (&self.source.module, self.assignment.partition);
+        let truncated = self.source.consumer.context().take_truncation();
+        if truncated.is_some() && self.source.truncated(self.assignment, truncated) {
+            return std::future::pending().await;
+        }
         match self.watermarks().await {
             Ok((start, end)) if from.get() < start => {
                 let lost = start - from.get();
@@ -307,6 +314,10 @@ impl Fetch {
                         .reach(self.assignment.epoch, start);
                 }
             }
+            Ok((_start, end)) if from.get() > end && self.source.truncated(self.assignment, Some(end)) => {
+                // The end of this epoch is on its way.
+                std::future::pending::<()>().await;
+            }
             Ok((_start, end)) if from.get() > end => {
                 self.stop(format!(
                     "its position {from} is above the log end {end}; was the topic created anew? Set the offset in \
@@ -314,7 +325,8 @@ impl Fetch {
                 ));
                 tokio::time::sleep(RETRY).await;
             }
-            // In range by now.
+            // In range by now: the log has grown over what it had lost.
+            Ok(_) if self.source.truncated(self.assignment, None) => std::future::pending::<()>().await,
             Ok(_) => tokio::time::sleep(RETRY).await,
             Err(error) => {
                 tracing::warn!(

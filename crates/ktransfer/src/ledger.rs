@@ -192,6 +192,19 @@ impl Ledger {
         }
     }
 
+    /// Whether any record was entered in this epoch.
+    #[must_use]
+    pub fn has_admitted(&self) -> bool {
+        self.newest.is_some()
+    }
+
+    /// How many records at this offset and above are not done.
+    #[must_use]
+    pub fn pending_from(&self, offset: CommitOffset) -> usize {
+        let from = self.slots.partition_point(|slot| slot.offset() < offset.get());
+        self.slots.range(from..).filter(|slot| !slot.is_done()).count()
+    }
+
     /// The handle of the record at this offset, while it is not done. Costs a search, unlike the handle itself.
     #[must_use]
     pub fn pending(&self, offset: RecordOffset) -> Option<Seq> {

@@ -24,6 +24,8 @@ pub const PUSH_SECONDS: &str = "ktransfer_push_seconds";
 pub const IN_FLIGHT: &str = "ktransfer_pushes_in_flight";
 /// Records between the commit positions and the newest fetched.
 pub const UNCOMMITTED: &str = "ktransfer_records_uncommitted";
+/// Partitions whose log was seen to have lost records that had been taken in, so that they began anew.
+pub const TRUNCATIONS: &str = "ktransfer_truncations_total";
 /// Bodies that were dropped because memory was short: of records behind others of their key.
 pub const EVICTED: &str = "ktransfer_bodies_evicted_total";
 /// Bodies that were read from Kafka again.
@@ -62,6 +64,8 @@ pub struct Meters {
     pub undecodable: Counter,
     /// Records of which no URI can be made.
     pub unpushable: Counter,
+    /// Logs found truncated.
+    pub truncations: Counter,
     /// Records replaced by newer ones while they had no body.
     pub compacted: Counter,
     /// Bodies dropped.
@@ -119,6 +123,7 @@ impl Meters {
             undecodable: passed("undecodable"),
             unpushable: passed("unpushable"),
             compacted: passed("compacted"),
+            truncations: counter!(TRUNCATIONS, "module" => module.to_owned()),
             evicted: counter!(EVICTED, "module" => module.to_owned()),
             reread: counter!(REREAD, "module" => module.to_owned()),
             stale: counter!(STALE, "module" => module.to_owned()),

@@ -242,7 +242,12 @@ impl Reread {
                 wanted.pop_front();
                 Some(Record::cost(fetched.key, fetched.value))
             }
-            Restored::NoRoom | Restored::Other => None,
+            Restored::NoRoom => None,
+            Restored::Other => {
+                // Whatever follows there is another log: this much of it was read.
+                let _given_up = self.source.truncated(assignment, Some(message.offset()));
+                None
+            }
         }
     }
 
@@ -256,6 +261,9 @@ impl Reread {
         self.end_below(assignment, wanted, (start, Gone::Lost));
         if let Some(passed) = reader.passed(partition) {
             self.end_below(assignment, wanted, (passed.min(end), Gone::Compacted));
+        }
+        if wanted.front().is_some_and(|first| first.cold.offset >= end) {
+            let _given_up = self.source.truncated(assignment, Some(end));
         }
     }
 

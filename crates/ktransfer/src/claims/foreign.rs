@@ -34,10 +34,9 @@ impl Claims {
             }
             Some(Phase::Draining(mut life, ending)) => {
                 life.stored = found;
-                let ending = if ending == Ending::Release {
-                    Ending::GiveUp
-                } else {
-                    ending
+                let ending = match ending {
+                    Ending::Release | Ending::Truncated(_) => Ending::GiveUp,
+                    Ending::GiveUp | Ending::Reassign => ending,
                 };
                 self.held.insert(partition, Phase::Draining(life, ending));
                 Vec::new()

@@ -56,4 +56,6 @@ pub(super) enum Ending {
     GiveUp,
     /// An operator moved the offset: go on there, in a new epoch.
     Reassign,
+    /// The log was truncated: release at this position, above which nothing is known to be done.
+    Truncated(CommitOffset),
 }

@@ -302,6 +302,90 @@ fn a_second_commit_waits_for_the_answer_to_the_first() {
 }
 
 #[test]
+fn a_truncated_log_is_begun_anew_where_it_ends_even_below_what_is_stored() {
+    let (mut scene, assignment) = Scene::running();
+    let _commit = scene.claims.commit(assignment, below(9));
+    let revoke = Step::Tell(Order::Revoke {
+        assignment,
+        deadline: scene.now,
+    });
+    assert_eq!(
+        scene.claims.truncated(assignment, offset(3), scene.now),
+        [revoke],
+        "what is on the wire is cut at once"
+    );
+    assert_eq!(
+        scene.claims.commit(assignment, below(10)),
+        [done(assignment, CommitOutcome::Refused)]
+    );
+    assert_eq!(scene.claims.drained(assignment, Some(below(9)), scene.now), []);
+    let steps = scene
+        .claims
+        .committed(assignment, Ok(Written::Stored(6)), scene.now);
+    let release = Step::Release {
+        partition: P,
+        stored: stored("3", 6),
+        insist: false,
+        map: map(below(3)),
+    };
+    assert_eq!(
+        steps,
+        [done(assignment, CommitOutcome::Committed(offset(9))), release]
+    );
+}
+
+#[test]
+fn a_truncation_that_is_found_during_a_release_is_released_as_such() {
+    let (mut scene, assignment) = Scene::running();
+    let _revoke = scene.claims.stop(scene.now);
+    assert_eq!(
+        scene.claims.truncated(assignment, offset(3), scene.now),
+        [],
+        "it is being revoked"
+    );
+    let release = Step::Release {
+        partition: P,
+        stored: stored("3", 5),
+        insist: false,
+        map: map(below(3)),
+    };
+    assert_eq!(
+        scene.claims.drained(assignment, Some(below(9)), scene.now),
+        [release]
+    );
+}
+
+#[test]
+fn a_module_that_ends_at_a_truncation_leaves_where_the_log_ends() {
+    let (mut scene, assignment) = Scene::running();
+    let _revoke = scene.claims.truncated(assignment, offset(3), scene.now);
+    let steps = scene.claims.abandon(scene.now);
+    let release = Step::Release {
+        partition: P,
+        stored: stored("3", 5),
+        insist: false,
+        map: map(below(3)),
+    };
+    assert_eq!(steps, [release]);
+}
+
+#[test]
+fn an_operators_move_goes_before_a_truncation() {
+    let (mut scene, assignment) = Scene::running();
+    let _commit = scene.claims.commit(assignment, below(9));
+    let _revoke = scene.claims.truncated(assignment, offset(3), scene.now);
+    let _refused = scene.claims.committed(assignment, Err(stored("5", 8)), scene.now);
+    let steps = scene.claims.drained(assignment, Some(below(9)), scene.now);
+    let release = Step::Release {
+        partition: P,
+        stored: stored("5", 8),
+        insist: false,
+        map: None,
+    };
+    assert_eq!(steps, [release]);
+}
+
+#[test]
 fn an_answer_of_an_earlier_epoch_changes_nothing() {
     let (mut scene, old) = Scene::running();
     let _commit = scene.claims.commit(old, below(9));

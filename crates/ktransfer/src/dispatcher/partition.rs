@@ -24,6 +24,8 @@ pub(super) enum Phase {
     Draining { deadline: Instant, cut: usize },
     /// Taken away: what is on the wire is cut.
     Lost,
+    /// Its log is not the one that it was: nothing begins until it is given up by an order.
+    Truncated,
 }
 
 #[derive(Debug)]

@@ -484,6 +484,47 @@ fn a_body_is_taken_back_only_for_the_record_that_waits_for_it() {
 }
 
 #[test]
+fn a_truncated_log_ends_its_epoch_at_the_lower_of_its_end_and_what_is_done() {
+    // 8 waits, and 1 is on the wire.
+    let cases = [(Some(7), 1, 1), (Some(1), 1, 2), (Some(0), 0, 2), (None, 1, 0)];
+    for (end, expected, lost) in cases {
+        let mut world = World::new(bounds());
+        let assignment = world.assign(0);
+        let (epoch, end) = (assignment.epoch, end.map(position));
+        assert_eq!(
+            world.dispatcher.truncated(epoch, end),
+            None,
+            "nothing was taken in: its position is wrong, not its log"
+        );
+        for (offset, key) in [(0, b"a"), (1, b"b"), (8, b"c")] {
+            world.admit(assignment, offset, key, Entry::Pending);
+        }
+        let first = world.dispatcher.take(Seat(0)).unwrap();
+        world.dispatcher.end(Seat(0), first, End::Done);
+        let away = world.dispatcher.take(Seat(0)).unwrap();
+        assert_eq!(world.dispatcher.truncated(epoch, end), Some(lost), "{end:?}");
+        assert_eq!(world.dispatcher.truncated(epoch, end), None, "told once");
+        assert_eq!(
+            world.dispatcher.next_report(),
+            Some(Report::Truncated {
+                assignment,
+                position: position(expected)
+            })
+        );
+        assert!(world.dispatcher.take(Seat(1)).is_none() && !world.dispatcher.may_start(epoch));
+        assert!(!world.dispatcher.admits(epoch));
+        world.dispatcher.end(Seat(0), away, End::Done);
+        assert_eq!(world.due_report(), None, "nothing of it is committed any more");
+        world.dispatcher.revoke(assignment, Instant::now());
+        assert!(matches!(
+            world.dispatcher.next_report(),
+            Some(Report::Drained { .. })
+        ));
+        assert!(!world.dispatcher.is_busy(PartitionId(0)));
+    }
+}
+
+#[test]
 fn passed_over_records_and_positions_are_committed() {
     let mut world = World::new(bounds());
     let assignment = world.assign(0);

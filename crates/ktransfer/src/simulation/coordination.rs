@@ -226,6 +226,9 @@ impl Coordination {
                 self.claims.commit(assignment, done)
             }
             Report::Drained { assignment, done, .. } => self.claims.drained(assignment, done, env.instant()),
+            Report::Truncated { assignment, position } => {
+                self.claims.truncated(assignment, position, env.instant())
+            }
         };
         self.perform(steps, env);
     }
@@ -323,6 +326,6 @@ pub(super) fn refused(report: &Report) -> Option<Order> {
             assignment: *assignment,
             outcome: CommitOutcome::Refused,
         }),
-        Report::Drained { .. } => None,
+        Report::Drained { .. } | Report::Truncated { .. } => None,
     }
 }
