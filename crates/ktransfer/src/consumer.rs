@@ -65,14 +65,46 @@ fn truncation(reason: &str) -> Option<i64> {
     end.split_once(' ')?.0.parse().ok().filter(|end| *end >= 0)
 }
 
-/// Makes the client of a module.
+/// How much the client holds of each partition beyond what was taken from its queue. librdkafka takes it at the client's
+/// creation only, before anybody knows how many partitions the instance will own. So it goes by the partitions of the topic,
+/// which is the most that it can come to own; of a topic that grows it stays as it is until the module's next life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefetch {
+    kib: u32,
+    records: u32,
+}
+
+impl Prefetch {
+    /// For topics of up to [`Self::FEW`] partitions: 16 MiB for all of them at most. So many records are on hand that a
+    /// single partition keeps every worker busy from one fetch to the next.
+    const LARGE: Self = Self {
+        kib: 1024,
+        records: 5000,
+    };
+    /// For topics with more partitions: the same memory for four times as many.
+    const SMALL: Self = Self {
+        kib: 256,
+        records: 1000,
+    };
+    const FEW: usize = 16;
+
+    /// For a topic of so many partitions; `None`: nobody knows, which counts as many.
+    #[must_use]
+    pub fn of(partitions: Option<usize>) -> Self {
+        match partitions {
+            Some(..=Self::FEW) => Self::LARGE,
+            _ => Self::SMALL,
+        }
+    }
+}
+
+/// Makes the client of a module, which holds so much of each partition.
 ///
 /// # Errors
 /// librdkafka refuses a setting or cannot start its threads.
-pub fn connect(module: &str, brokers: &[String]) -> Result<Arc<Consumer>, KafkaError> {
-    config(module, brokers)
-        .create_with_context(Events::default())
-        .map(Arc::new)
+pub fn connect(module: &str, brokers: &[String], prefetch: Prefetch) -> Result<Arc<Consumer>, KafkaError> {
+    let config = config(module, brokers, prefetch);
+    config.create_with_context(Events::default()).map(Arc::new)
 }
 
 /// Makes the client that reads bodies again: it reads short ranges that end before the log does, of one partition after
@@ -81,7 +113,8 @@ pub fn connect(module: &str, brokers: &[String]) -> Result<Arc<Consumer>, KafkaE
 /// # Errors
 /// As [`connect`].
 pub fn connect_reader(module: &str, brokers: &[String]) -> Result<Arc<Consumer>, KafkaError> {
-    let mut config = config(module, brokers);
+    // Of one partition at a time.
+    let mut config = config(module, brokers, Prefetch::LARGE);
     config
         .set("client.id", format!("ktransfer-{module}-again"))
         .set("enable.partition.eof", "true")
@@ -89,7 +122,7 @@ pub fn connect_reader(module: &str, brokers: &[String]) -> Result<Arc<Consumer>,
     config.create_with_context(Events::default()).map(Arc::new)
 }
 
-fn config(module: &str, brokers: &[String]) -> ClientConfig {
+fn config(module: &str, brokers: &[String], prefetch: Prefetch) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", brokers.join(","))
@@ -102,8 +135,8 @@ fn config(module: &str, brokers: &[String]) -> ClientConfig {
         .set("enable.partition.eof", "false")
         .set("enable.metrics.push", "false")
         // Per partition, because each has a queue of its own: the default of 64 MiB would be half a gigabyte for eight.
-        .set("queued.max.messages.kbytes", "1024")
-        .set("queued.min.messages", "5000")
+        .set("queued.max.messages.kbytes", prefetch.kib.to_string())
+        .set("queued.min.messages", prefetch.records.to_string())
         .set("fetch.message.max.bytes", "1048576")
         // An answer is held until its last record is taken; the default is 50 MiB for each broker.
         .set("fetch.max.bytes", "8388608")
@@ -182,6 +215,27 @@ mod tests {
         assert_eq!(events.take_truncation(), None);
         error(OUT_OF_RANGE);
         assert_eq!(events.take_truncation(), None);
+    }
+
+    #[test]
+    fn what_is_held_of_a_partition_is_less_where_there_are_many() {
+        let held = |partitions| {
+            let config = config("m", &[], Prefetch::of(partitions));
+            let number = |key| config.get(key).unwrap().parse::<usize>().unwrap();
+            (
+                number("queued.max.messages.kbytes"),
+                number("queued.min.messages"),
+            )
+        };
+        assert_eq!(held(Some(1)), (1024, 5000));
+        assert_eq!(held(Some(16)), (1024, 5000));
+        for many in [Some(17), Some(64), None] {
+            assert_eq!(held(many), (256, 1000));
+        }
+        for partitions in 1..=64 {
+            let (kib, _) = held(Some(partitions));
+            assert!(kib * partitions <= 16 << 10, "{partitions} partitions");
+        }
     }
 
     #[test]

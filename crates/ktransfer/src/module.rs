@@ -28,7 +28,7 @@ use crate::assignment::{Assignment, Order, Report};
 use crate::budget::Budget;
 use crate::committer::Stored;
 use crate::config;
-use crate::consumer::{self, Consumer};
+use crate::consumer::{self, Consumer, Prefetch};
 use crate::dispatcher::{Bounds, Dispatcher, Seat};
 use crate::fetch::Source;
 use crate::key::KeyHasher;
@@ -53,6 +53,8 @@ pub struct Start {
     pub module: config::Module,
     /// `host:port` of brokers to begin with.
     pub brokers: Vec<String>,
+    /// How much the Kafka client holds of each partition.
+    pub prefetch: Prefetch,
     /// From coordination; closed when the module is to end.
     pub orders: mpsc::Receiver<Order>,
     /// To coordination.
@@ -141,6 +143,7 @@ impl Running {
         let Start {
             module,
             brokers,
+            prefetch,
             orders,
             reports,
             lease,
@@ -149,7 +152,7 @@ impl Running {
             latch,
             backend,
         } = start;
-        let consumer = consumer::connect(&module.name, &brokers).map_err(ModuleError::Client)?;
+        let consumer = consumer::connect(&module.name, &brokers, prefetch).map_err(ModuleError::Client)?;
         let meters = Rc::new(Meters::new(&module.name));
         let bounds = Bounds {
             workers: module.worker_num.min(module.window_size).get(),

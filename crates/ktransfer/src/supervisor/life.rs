@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kcommon::readiness::Latch;
-use kcommon::zookeeper;
+use kcommon::zookeeper::{self, Session};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::Shared;
 use super::source::{Change, Watched};
 use crate::config::Module;
+use crate::consumer::Prefetch;
 use crate::coordinator;
 use crate::module::{self, ModuleError};
 
@@ -57,12 +58,12 @@ impl<'a> Life<'a> {
     }
 
     pub(super) async fn run(self, watched: &mut Watched, stop: &CancellationToken) -> Ended {
-        let brokers = tokio::select! {
+        let (brokers, prefetch) = tokio::select! {
             () = stop.cancelled() => return Ended::Stopped,
-            brokers = self.brokers() => brokers,
+            found = async { (self.brokers().await, self.prefetch().await) } => found,
         };
         self.latch.ready();
-        let mut halves = match self.start(brokers) {
+        let mut halves = match self.start(brokers, prefetch) {
             Ok(halves) => halves,
             Err(error) => return Ended::Failed(format!("cannot start a thread: {error}")),
         };
@@ -152,13 +153,8 @@ impl<'a> Life<'a> {
         if !self.shared.broker_hosts.is_empty() {
             return self.shared.broker_hosts.clone();
         }
-        let mut sessions = self.shared.process.sessions.clone();
         loop {
-            let Some(session) = sessions.current() else {
-                self.latch.not_ready("waits for ZooKeeper");
-                sessions.changed().await;
-                continue;
-            };
+            let session = self.session().await;
             match zookeeper::brokers(&session).await {
                 Ok(brokers) if !brokers.is_empty() => return brokers,
                 Ok(_none) => self.latch.not_ready(
@@ -172,7 +168,28 @@ impl<'a> Life<'a> {
         }
     }
 
-    fn start(&self, brokers: Vec<String>) -> std::io::Result<Halves> {
+    /// Waits for a session with ZooKeeper.
+    async fn session(&self) -> Session {
+        let mut sessions = self.shared.process.sessions.clone();
+        loop {
+            if let Some(session) = sessions.current() {
+                return session;
+            }
+            self.latch.not_ready("waits for ZooKeeper");
+            sessions.changed().await;
+        }
+    }
+
+    /// How much the Kafka client may hold of each partition. Asked once: a topic that nobody knows yet counts as a large one.
+    async fn prefetch(&self) -> Prefetch {
+        // Without one nothing is claimed either.
+        let session = self.session().await;
+        let watermarks = &self.shared.process.watermarks;
+        let partitions = watermarks.partitions(&session, &self.module.topic).await;
+        Prefetch::of(partitions.ok().flatten().map(|partitions| partitions.len()))
+    }
+
+    fn start(&self, brokers: Vec<String>, prefetch: Prefetch) -> std::io::Result<Halves> {
         let (order_sender, orders) = mpsc::channel(CHANNEL);
         let (reports, report_receiver) = mpsc::channel(CHANNEL);
         let (thread_ended, thread) = oneshot::channel();
@@ -180,6 +197,7 @@ impl<'a> Life<'a> {
         let start = module::Start {
             module: self.module.clone(),
             brokers,
+            prefetch,
             orders,
             reports,
             lease: self.shared.lease.clone(),
