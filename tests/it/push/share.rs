@@ -5,7 +5,7 @@ use std::time::Duration;
 use ktests::{Backend, Behaviour, NewRecord, When, eventually};
 use serde_json::json;
 
-use super::world::{SOON, Scene, delivers, noise, rss_mib};
+use super::world::{self, SOON, Scene, delivers, module_path, noise, rss_mib};
 
 #[tokio::test]
 async fn a_long_backlog_of_many_keys_and_large_bodies_stays_within_its_memory() {
@@ -80,4 +80,71 @@ async fn a_backlog_on_one_partition_does_not_delay_a_live_one() {
         "{beside} of the backlog went before 50 live records"
     );
     delivers(&backend, 4050).await;
+}
+
+#[tokio::test]
+async fn a_module_whose_backend_hangs_takes_nothing_from_49_others() {
+    const OTHERS: usize = 49;
+    const RECORDS: usize = 20;
+    let (stuck, others) = (Scene::new("hoards", 2).await, Scene::new("others", 1).await);
+    let (hanging, backend) = (Backend::start().await, Backend::start().await);
+    hanging.on(When::always(), Behaviour::hang());
+    backend.on(When::always(), Behaviour::status(503));
+    // Two of these are all of the budget that is not reserved.
+    let body = noise(256 << 10);
+    let large = (0..40_u8).map(|n| {
+        NewRecord::keyed(format!("k{n}"), [&body[..], &[n]].concat()).in_partition(i32::from(n % 2))
+    });
+    stuck.produce(large).await;
+    let names: Vec<String> = (0..OTHERS).map(|n| format!("{}-{n}", others.name)).collect();
+    let mut listed: Vec<&str> = names.iter().map(String::as_str).collect();
+    listed.push(&stuck.name);
+    let mut main = world::main_file(&others.cluster, &listed);
+    main["body_budget_bytes"] = json!(1 << 20);
+    let mut setup = world::setup(&main).file(
+        module_path(&stuck.name),
+        stuck.module(&hanging.addresses()).to_string(),
+    );
+    for name in &names {
+        // Of one topic, each at an offset of its own.
+        let mut module = others.module(&backend.addresses());
+        module["protocol"]["uri"] = json!(format!("/{name}/{{#TRANSID}}"));
+        module["fail_retry_interval_ms"] = json!(1000);
+        setup = setup.file(module_path(name), module.to_string());
+    }
+    let daemon = setup.spawn();
+    let held = async |name: &str, metric: &str| {
+        let label = format!("module=\"{name}\"");
+        daemon.metric(metric, &[&label]).await.unwrap_or_default()
+    };
+    eventually("the one that hangs has what it can get", SOON, async || {
+        held(&stuck.name, "ktransfer_body_budget_held_bytes").await >= 524_288.0
+    })
+    .await;
+    // As much as each module's part of the reserved half takes: ten kilobytes.
+    let small = noise(200);
+    others
+        .produce((0..RECORDS).map(|n| world::keyed(format!("k{n}"), small.clone())))
+        .await;
+    eventually(
+        "each of the others takes all of its records in",
+        SOON,
+        async || {
+            for name in &names {
+                if held(name, "ktransfer_records_uncommitted").await < 20.0 {
+                    return false;
+                }
+            }
+            true
+        },
+    )
+    .await;
+    backend.off(When::always());
+    delivers(&backend, OTHERS * RECORDS).await;
+    let mut uris: Vec<_> = backend.requests().into_iter().map(|seen| seen.uri).collect();
+    uris.sort();
+    uris.dedup();
+    assert_eq!(uris.len(), OTHERS * RECORDS, "each module pushes each record");
+    assert_eq!(backend.delivered(), OTHERS * RECORDS, "and is done with it once");
+    assert_eq!(hanging.delivered(), 0);
 }
