@@ -74,7 +74,9 @@ pub struct Dispatcher {
     /// What the commits of the whole process store.
     stored: Stored,
     outbox: VecDeque<Report>,
-    /// Rung when the module's loop has something new to do: a report, or an earlier back-off.
+    /// Whether the module's loop sleeps longer, until the bell rings.
+    dozing: bool,
+    /// Rung when the module's loop has something new to do: a report, an earlier back-off, the first record after a quiet time.
     bell: Rc<Notify>,
     /// Rung when bodies that were dropped are wanted.
     thirst: Rc<Notify>,
@@ -95,6 +97,7 @@ impl Dispatcher {
             budget,
             stored,
             outbox: VecDeque::new(),
+            dozing: false,
             bell: Rc::new(Notify::new()),
             thirst: Rc::new(Notify::new()),
             meters,
@@ -204,11 +207,19 @@ impl Dispatcher {
         });
     }
 
-    /// Whether nothing is under way, so that ticks may be rare.
-    #[must_use]
-    pub fn is_quiet(&self) -> bool {
+    /// Whether nothing is to be done before a record comes, or a push begins or ends, so that ticks may be rare: the bell rings
+    /// then.
+    pub fn doze(&mut self) -> bool {
         let quiet = |partition: &Partition| partition.is_running() && partition.schedule.due_at().is_none();
-        !self.scheduler.has_ready() && self.partitions.values().all(quiet)
+        self.dozing = !self.scheduler.has_ready() && self.partitions.values().all(quiet);
+        self.dozing
+    }
+
+    /// Something has begun: the loop looks at it soon, if it has gone to sleep.
+    fn rouse(&mut self) {
+        if std::mem::take(&mut self.dozing) {
+            self.bell.notify_one();
+        }
     }
 
     /// Wakes the keys whose back-off is over.

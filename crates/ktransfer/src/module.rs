@@ -43,7 +43,7 @@ use partitions::Fetching;
 /// a partition.
 const TICK: Duration = Duration::from_millis(50);
 /// The same while nothing is under way.
-const QUIET_TICK: Duration = Duration::from_millis(250);
+const QUIET_TICK: Duration = Duration::from_secs(1);
 /// How often the client is asked how far it has got beyond the last record.
 const POSITIONS: Duration = Duration::from_millis(500);
 
@@ -205,7 +205,7 @@ impl Running {
                 .next_wake()
                 .map_or(self.next_tick, |wake| wake.min(self.next_tick));
             let has_report = self.dispatcher.borrow().has_report();
-            // Looked at no later than a tick after a push began: an idle module does not look at the lease's clock.
+            // The bell rings when the first push begins: an idle module does not look at the lease's clock.
             let on_the_wire = self.dispatcher.borrow().in_flight() > 0;
             tokio::select! {
                 // Orders first: after a revoke nothing of its partition may begin. Then reports, which others wait for.
@@ -227,7 +227,11 @@ impl Running {
                     self.lease_cut = true;
                     self.dispatcher.borrow_mut().cut_all();
                 }
-                () = self.bell.notified() => self.assign_waiting(),
+                () = self.bell.notified() => {
+                    self.assign_waiting();
+                    // Whatever it is, the quiet is over.
+                    self.next_tick = self.next_tick.min(Instant::now() + TICK);
+                }
                 () = tokio::time::sleep_until(wake) => self.pass_time()?,
             }
         }
@@ -255,7 +259,7 @@ impl Running {
         }
         let mut dispatcher = self.dispatcher.borrow_mut();
         dispatcher.tick(now);
-        self.next_tick = now + if dispatcher.is_quiet() { QUIET_TICK } else { TICK };
+        self.next_tick = now + if dispatcher.doze() { QUIET_TICK } else { TICK };
         // Once the lease holds again it may run out again.
         self.lease_cut = self.lease_cut && self.lease.cut_due().now_or_never().is_some();
         Ok(())

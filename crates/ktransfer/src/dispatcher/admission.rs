@@ -119,6 +119,7 @@ impl Dispatcher {
                 }
             }
         }
+        self.rouse();
         Admitted::Taken
     }
 

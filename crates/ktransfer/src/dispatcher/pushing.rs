@@ -50,6 +50,7 @@ impl Dispatcher {
             self.meters.wait.record(waited);
         }
         self.flights.start(seat, epoch);
+        self.rouse();
         let ready_keys = self.bounds.ready_keys(self.partitions.len());
         if let Some(partition) = self.partitions.get_mut(&epoch) {
             partition.in_flight += 1;
@@ -89,6 +90,7 @@ impl Dispatcher {
     pub fn end(&mut self, seat: Seat, mut job: Job, end: End) {
         let epoch = job.lane.epoch();
         self.flights.land(seat);
+        self.rouse();
         let ready_keys = self.bounds.ready_keys(self.partitions.len());
         let Some(partition) = self.partitions.get_mut(&epoch) else {
             return;

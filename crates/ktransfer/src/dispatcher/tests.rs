@@ -143,6 +143,33 @@ fn a_full_ledger_admits_nothing_until_its_head_is_done() {
 }
 
 #[test]
+fn a_record_and_the_beginning_and_end_of_a_push_after_a_quiet_time_ring_the_bell() {
+    let mut world = World::new(bounds());
+    let assignment = world.assign(0);
+    let bell = world.dispatcher.bell();
+    let rings = || bell.notified().now_or_never().is_some();
+    assert!(world.dispatcher.doze());
+    assert!(!rings());
+    world.admit(assignment, 0, b"a", Entry::Pending);
+    assert!(rings(), "a record has come");
+    assert!(!world.dispatcher.doze(), "a record is ready");
+    let job = world.dispatcher.take(Seat(0)).unwrap();
+    assert!(!rings(), "the loop knows already");
+    assert!(world.dispatcher.doze(), "nothing to do before the push ends");
+    let due = Instant::now() + Duration::from_secs(5);
+    world.dispatcher.end(Seat(0), job, End::RetryAt(due));
+    assert!(rings(), "a back-off has begun");
+    assert!(world.dispatcher.doze(), "it has to end first");
+    world.dispatcher.wake(due);
+    let job = world.dispatcher.take(Seat(0)).unwrap();
+    assert!(rings(), "a push begins: the loop has to watch the lease");
+    assert!(world.dispatcher.doze());
+    world.dispatcher.end(Seat(0), job, End::Done);
+    assert!(rings(), "a commit will be due");
+    assert!(!world.dispatcher.doze());
+}
+
+#[test]
 fn a_fetch_without_room_is_woken_when_half_of_what_it_brought_is_gone() {
     let mut world = World::new(Bounds {
         max_uncommitted: 1_000_000,

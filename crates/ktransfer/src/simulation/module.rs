@@ -239,7 +239,7 @@ impl Module {
 
     fn tick(&mut self, env: &mut Env<'_>) {
         self.dispatcher.tick(env.instant());
-        let quiet = self.dispatcher.is_quiet();
+        let quiet = self.dispatcher.doze();
         env.after(if quiet { QUIET_TICK } else { TICK }, What::Tick(self.number));
         let left = self.lease.cut_in();
         self.lease_cut = self.lease_cut && left.is_zero();
