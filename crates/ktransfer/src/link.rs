@@ -22,7 +22,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, Connection, SendRequest};
-use hyper::{Request, StatusCode};
+use hyper::{HeaderMap, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -32,6 +32,7 @@ use turns::{Turn, Turns};
 use wire::{Payload, Socket, Wire};
 
 use crate::lease::BootTime;
+use crate::record::Value;
 
 /// An open connection.
 pub struct Link {
@@ -39,6 +40,8 @@ pub struct Link {
     connection: Pin<Box<Connection<TokioIo<Socket>, Payload>>>,
     turns: Turns,
     wire: Rc<Wire>,
+    /// Empty: that of the last answer, for the next request.
+    headers: HeaderMap,
     /// Whether an exchange has succeeded on it: the backend may have closed it since.
     used: bool,
 }
@@ -142,8 +145,14 @@ impl Link {
             connection: Box::pin(connection),
             turns: Turns::new(),
             wire,
+            headers: HeaderMap::new(),
             used: false,
         })
+    }
+
+    /// An empty map for the headers of the next request, in the memory that the last exchange used for its own.
+    pub fn take_headers(&mut self) -> HeaderMap {
+        std::mem::take(&mut self.headers)
     }
 
     /// Sends `request` and reads the answer. Returns the status and whether the connection may be used again.
@@ -152,7 +161,7 @@ impl Link {
     /// See [`ExchangeError`]; the connection is then to be dropped.
     pub async fn exchange(
         &mut self,
-        request: Request<Bytes>,
+        request: Request<Value>,
         limits: &Limits,
         timer: &mut Timer,
         control: &impl Control,
@@ -160,7 +169,12 @@ impl Link {
         self.wire.begin(control.deadline());
         let request = request.map(|value| Payload::new(value, &self.wire));
         let (wire, turns, connection) = (&self.wire, &self.turns, &mut self.connection);
-        let mut talk = pin!(talk(&mut self.sender, request, limits.answer_bytes, control));
+        let talk = Talk {
+            sender: &mut self.sender,
+            headers: &mut self.headers,
+            answer_bytes: limits.answer_bytes,
+        };
+        let mut talk = pin!(talk.run(request, control));
         let mut deadlines = Deadlines::start(limits);
         let mut open = true;
         turns.begin();
@@ -214,22 +228,33 @@ impl Stop {
     }
 }
 
-/// The exchange as hyper's sender sees it. Returns the status and whether all of the answer was read.
-async fn talk(
-    sender: &mut SendRequest<Payload>,
-    request: Request<Payload>,
-    limit: usize,
-    control: &impl Control,
-) -> Result<(StatusCode, bool), Stop> {
-    sender.ready().await.map_err(Stop::Broken)?;
-    if !control.may_start() {
-        return Err(Stop::Shut);
+/// The exchange as hyper's sender sees it.
+struct Talk<'a> {
+    sender: &'a mut SendRequest<Payload>,
+    /// Where the memory of the answer's headers goes.
+    headers: &'a mut HeaderMap,
+    answer_bytes: usize,
+}
+
+impl Talk<'_> {
+    /// Returns the status and whether all of the answer was read.
+    async fn run(
+        self,
+        request: Request<Payload>,
+        control: &impl Control,
+    ) -> Result<(StatusCode, bool), Stop> {
+        self.sender.ready().await.map_err(Stop::Broken)?;
+        if !control.may_start() {
+            return Err(Stop::Shut);
+        }
+        // No await between the check and this call, and the connection is polled next: see the module's comment.
+        let answer = self.sender.send_request(request).await.map_err(Stop::Broken)?;
+        let (mut head, body) = answer.into_parts();
+        head.headers.clear();
+        *self.headers = head.headers;
+        let whole = read_all(body, self.answer_bytes).await.map_err(Stop::Broken)?;
+        Ok((head.status, whole))
     }
-    // No await between the check and this call, and the connection is polled next: see the module's comment.
-    let answer = sender.send_request(request).await.map_err(Stop::Broken)?;
-    let status = answer.status();
-    let whole = read_all(answer.into_body(), limit).await.map_err(Stop::Broken)?;
-    Ok((status, whole))
 }
 
 /// Reads and drops a body; `false` if it is longer than `limit`.

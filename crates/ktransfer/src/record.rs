@@ -1,6 +1,10 @@
 //! One record on its way from Kafka to a backend.
 
-use bytes::Bytes;
+use std::iter::repeat_n;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use bytes::Buf;
 use kcommon::kafka::RecordOffset;
 
 use crate::ledger::Seq;
@@ -25,22 +29,29 @@ pub struct Record {
     /// Where the value begins, or [`NO_KEY`].
     key_len: u32,
     /// Key bytes, then value bytes.
-    bytes: Bytes,
+    bytes: Arc<[u8]>,
+}
+
+/// A record's value, sharing the record's memory: a `Bytes` would cost a second allocation as soon as it is shared.
+#[derive(Clone, Debug)]
+pub struct Value {
+    bytes: Arc<[u8]>,
+    /// Where what has not been read begins.
+    at: usize,
 }
 
 impl Record {
     /// Copies key and value out of the client's buffers.
     #[must_use]
     pub fn new(offset: RecordOffset, seq: Seq, timestamp: i64, key: Option<&[u8]>, value: &[u8]) -> Self {
-        let (bytes, key_len) = match key {
-            None => (Bytes::copy_from_slice(value), NO_KEY),
-            Some(key) => {
-                let mut bytes = Vec::with_capacity(key.len() + value.len());
-                bytes.extend_from_slice(key);
-                bytes.extend_from_slice(value);
-                (Bytes::from(bytes), u32::try_from(key.len()).unwrap_or(NO_KEY))
-            }
-        };
+        let key_len = key.map_or(NO_KEY, |key| u32::try_from(key.len()).unwrap_or(NO_KEY));
+        let key = key.unwrap_or_default();
+        let mut bytes: Arc<[u8]> = repeat_n(0, key.len() + value.len()).collect();
+        if let Some(bytes) = Arc::get_mut(&mut bytes) {
+            let (of_key, of_value) = bytes.split_at_mut(key.len());
+            of_key.copy_from_slice(key);
+            of_value.copy_from_slice(value);
+        }
         Self {
             offset,
             seq,
@@ -71,12 +82,47 @@ impl Record {
 
     /// The value, sharing the record's memory.
     #[must_use]
-    pub fn value(&self) -> Bytes {
-        self.bytes.slice(self.key_len().unwrap_or(0)..)
+    pub fn value(&self) -> Value {
+        Value {
+            bytes: Arc::clone(&self.bytes),
+            at: self.key_len().unwrap_or(0),
+        }
     }
 
     fn key_len(&self) -> Option<usize> {
         (self.key_len != NO_KEY).then(|| usize::try_from(self.key_len).unwrap_or(usize::MAX))
+    }
+}
+
+impl Deref for Value {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
+    }
+}
+
+impl From<&[u8]> for Value {
+    fn from(bytes: &[u8]) -> Self {
+        Self {
+            bytes: bytes.into(),
+            at: 0,
+        }
+    }
+}
+
+impl Buf for Value {
+    fn remaining(&self) -> usize {
+        self.len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self
+    }
+
+    fn advance(&mut self, count: usize) {
+        assert!(count <= self.len(), "no more than what remains is taken");
+        self.at += count;
     }
 }
 
@@ -105,7 +151,18 @@ mod tests {
     }
 
     #[test]
+    fn a_value_is_read_piece_by_piece() {
+        let mut value = Value::from(&b"value"[..]);
+        let whole = value.clone();
+        value.advance(3);
+        assert_eq!((value.chunk(), value.remaining()), (&b"ue"[..], 2));
+        value.advance(2);
+        assert!(!value.has_remaining());
+        assert_eq!(whole[..], b"value"[..]);
+    }
+
+    #[test]
     fn a_record_is_small_beside_its_body() {
-        assert!(size_of::<Record>() <= 64, "{}", size_of::<Record>());
+        assert!(size_of::<Record>() <= 48, "{}", size_of::<Record>());
     }
 }

@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use hyper::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
 use hyper::http::uri::InvalidUri;
 use hyper::{Method, Request, StatusCode, Uri};
@@ -14,11 +14,13 @@ use crate::config;
 use crate::link::Limits;
 use crate::methods::MethodCheck;
 use crate::outage::Outage;
-use crate::record::Record;
+use crate::record::{Record, Value};
 use crate::throttle::Throttle;
 use crate::uri::{Placeholders, UriTooLong};
 use crate::verdict::{Verdict, verdict};
 
+/// Up to this length of a body the text of its length is kept.
+const SHORT: usize = 1024;
 /// One line of a kind in so long for the module, however many records fail.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -28,6 +30,8 @@ pub struct Target {
     module: config::Module,
     servers: Vec<Server>,
     limits: Limits,
+    /// `Content-Length` by the length of the body, of short ones that have come: writing it anew takes two allocations.
+    lengths: RefCell<Vec<Option<HeaderValue>>>,
     /// The server of the next attempt.
     turn: Cell<usize>,
     /// Whether the servers take anything.
@@ -44,6 +48,13 @@ pub struct Server {
     /// `host:port`.
     pub address: String,
     headers: HeaderMap,
+}
+
+/// Where URIs are written; its memory serves again when the last one has gone.
+#[derive(Debug, Default)]
+pub struct UriBuffer {
+    text: String,
+    shared: BytesMut,
 }
 
 /// Why no request can be made of a record, ever.
@@ -82,6 +93,7 @@ impl Target {
                 answer_bytes: module.max_response_bytes,
             },
             module,
+            lengths: RefCell::default(),
             turn: Cell::new(0),
             outage: RefCell::default(),
             failures: RefCell::new(Throttle::new(LOG_INTERVAL)),
@@ -127,7 +139,7 @@ impl Target {
         self.servers.get(number)
     }
 
-    /// Writes the record's URI, using `buffer`.
+    /// Writes the record's URI into `buffer`.
     ///
     /// # Errors
     /// The record can never be pushed.
@@ -135,7 +147,7 @@ impl Target {
         &self,
         record: &Record,
         partition: PartitionId,
-        buffer: &mut String,
+        buffer: &mut UriBuffer,
     ) -> Result<Uri, UnpushableError> {
         let value = record.value();
         let methods = self
@@ -156,32 +168,98 @@ impl Target {
         };
         self.module
             .uri
-            .render(buffer, &placeholders)
+            .render(&mut buffer.text, &placeholders)
             .map_err(UnpushableError::TooLong)?;
-        Uri::from_maybe_shared(Bytes::copy_from_slice(buffer.as_bytes())).map_err(UnpushableError::Invalid)
+        buffer.shared.extend_from_slice(buffer.text.as_bytes());
+        Uri::from_maybe_shared(buffer.shared.split().freeze()).map_err(UnpushableError::Invalid)
     }
 
     /// What an answer means.
     pub fn verdict(&self, status: StatusCode) -> Verdict {
         verdict(&self.module.success_status, status)
     }
-}
 
-impl Server {
-    /// The push of one record to this server.
+    /// The push of one record to a server of this target. `headers` is empty: its memory is used.
     #[must_use]
-    pub fn request(&self, uri: Uri, value: Bytes) -> Request<Bytes> {
-        let is_empty = value.is_empty();
+    pub fn request(&self, server: &Server, uri: Uri, value: Value, headers: HeaderMap) -> Request<Value> {
+        let length = self.content_length(value.len());
         let mut request = Request::new(value);
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri;
-        request.headers_mut().clone_from(&self.headers);
-        if is_empty {
-            // hyper leaves it out for an empty body, and some servers answer a POST without a length with 411.
-            request
-                .headers_mut()
-                .insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        *request.headers_mut() = headers;
+        let headers = request.headers_mut();
+        for (name, value) in &server.headers {
+            headers.append(name, value.clone());
         }
+        // hyper would write it anew each time, and leave it out for an empty body: some servers answer a POST without a
+        // length with 411.
+        headers.insert(CONTENT_LENGTH, length);
         request
+    }
+
+    fn content_length(&self, length: usize) -> HeaderValue {
+        if length > SHORT {
+            return HeaderValue::from(length);
+        }
+        let mut lengths = self.lengths.borrow_mut();
+        if lengths.len() <= length {
+            lengths.resize(length + 1, None);
+        }
+        let known = lengths.get_mut(length);
+        known.map_or_else(
+            || HeaderValue::from(length),
+            |known| known.get_or_insert_with(|| HeaderValue::from(length)).clone(),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const MODULE: &str = "
+topic: t
+protocol:
+ name: http
+ uri: /
+ headers:
+  - X-A: a
+  - X-A: b
+ read_timeout_ms: 0
+ write_timeout_ms: 100
+ conn_timeout_ms: 100
+worker_num: 1
+window_size: 1
+max_retry_times: -1
+fail_retry_interval_ms: 200
+backend_servers:
+ - 10.1.2.1:80
+ - 10.1.2.2:80
+";
+
+    #[test]
+    fn a_request_says_its_server_and_the_length_of_its_body_whatever_was_sent_before() {
+        let module = config::parse_module(Path::new("m.yaml"), "m", MODULE).unwrap();
+        let target = Target::new(module).unwrap();
+        let mut headers = HeaderMap::new();
+        for (nth, length) in [5, 0, SHORT, 5, SHORT + 1, 0].into_iter().enumerate() {
+            let server = target.server(nth % 2).unwrap();
+            let value = vec![b'x'; length];
+            let request = target.request(server, Uri::from_static("/"), value[..].into(), headers);
+            let texts = |name: &str| {
+                let all = request.headers().get_all(name).iter();
+                all.map(|value| value.to_str().unwrap().to_owned())
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(texts("content-length"), [length.to_string()]);
+            assert_eq!(texts("host"), [server.address.as_str()]);
+            assert_eq!(texts("x-a"), ["a", "b"]);
+            assert_eq!(request.method(), Method::POST);
+            assert_eq!(request.body()[..], value[..]);
+            headers = request.into_parts().0.headers;
+            headers.clear();
+        }
     }
 }

@@ -17,7 +17,7 @@ use crate::link::{ConnectError, Control, ExchangeError, Link, Timer};
 use crate::meters::Meters;
 use crate::retry::Next;
 use crate::scheduler::Job;
-use crate::target::Target;
+use crate::target::{Target, UriBuffer};
 use crate::throttle::Throttle;
 use crate::verdict::Verdict;
 
@@ -30,7 +30,7 @@ pub struct Worker {
     /// One connection for each server.
     links: Vec<Option<Link>>,
     timer: Timer,
-    uri: String,
+    uri: UriBuffer,
 }
 
 /// How an attempt failed.
@@ -82,7 +82,7 @@ impl Worker {
             meters,
             links,
             timer: Timer::new(),
-            uri: String::new(),
+            uri: UriBuffer::default(),
         }
     }
 
@@ -185,7 +185,7 @@ impl Worker {
                 connected.map_err(AttemptError::Connect)?
             }
         };
-        let request = server.request(uri, job.record.value());
+        let request = target.request(server, uri, job.record.value(), link.take_headers());
         let exchanged = link.exchange(request, limits, &mut self.timer, &permission).await;
         let (status, reusable) = exchanged.map_err(AttemptError::Exchange)?;
         if reusable && let Some(place) = self.links.get_mut(number) {

@@ -77,7 +77,7 @@ async fn push(link: &mut Link) -> Result<(StatusCode, bool), ExchangeError> {
 async fn push_if(link: &mut Link, open: bool) -> Result<(StatusCode, bool), ExchangeError> {
     let request = Request::post("/x")
         .header("host", "backend")
-        .body(Bytes::from_static(b"value"))
+        .body(Value::from(&b"value"[..]))
         .unwrap();
     link.exchange(request, &LIMITS, &mut Timer::new(), &Open(Cell::new(open)))
         .await
@@ -158,6 +158,15 @@ async fn a_connection_that_breaks_inside_an_answer_is_a_failure() {
 }
 
 #[tokio::test]
+async fn the_memory_of_an_answers_headers_serves_for_the_next_request() {
+    let mut link = connect([Act::Answer(OK)]).await;
+    assert_eq!(link.take_headers().capacity(), 0);
+    push(&mut link).await.unwrap();
+    let headers = link.take_headers();
+    assert!(headers.is_empty() && headers.capacity() > 0);
+}
+
+#[tokio::test]
 async fn the_read_time_out_runs_from_the_last_byte_sent() {
     let mut link = connect([Act::Hang]).await;
     assert!(matches!(push(&mut link).await, Err(ExchangeError::ReadTimeout)));
@@ -216,7 +225,7 @@ async fn a_lease_that_ends_between_the_look_and_the_write_lets_no_byte_out() {
     let mut link = connect_to(&address).await;
     let request = Request::post("/x")
         .header("host", "backend")
-        .body(Bytes::from_static(b"value"))
+        .body(Value::from(&b"value"[..]))
         .unwrap();
     let outcome = link.exchange(request, &LIMITS, &mut Timer::new(), &Woken).await;
     assert!(matches!(outcome, Err(ExchangeError::Shut)), "{outcome:?}");

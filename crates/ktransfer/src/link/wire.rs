@@ -9,12 +9,12 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::lease::BootTime;
+use crate::record::Value;
 
 /// Head and body up to so many bytes are copied together: a `send` costs the kernel less than a `writev` of two pieces.
 const MOST_JOINED: usize = 2048;
@@ -158,12 +158,12 @@ impl AsyncWrite for Socket {
 /// The value of one record as a request body.
 #[derive(Debug)]
 pub(super) struct Payload {
-    value: Option<Bytes>,
+    value: Option<Value>,
     wire: Rc<Wire>,
 }
 
 impl Payload {
-    pub(super) fn new(value: Bytes, wire: &Rc<Wire>) -> Self {
+    pub(super) fn new(value: Value, wire: &Rc<Wire>) -> Self {
         // An empty body is never asked for a frame: it is taken from the start.
         wire.taken.set(value.is_empty());
         Self {
@@ -174,13 +174,13 @@ impl Payload {
 }
 
 impl Body for Payload {
-    type Data = Bytes;
+    type Data = Value;
     type Error = Infallible;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Value>, Infallible>>> {
         self.wire.taken.set(true);
         Poll::Ready(self.value.take().map(|value| Ok(Frame::data(value))))
     }
