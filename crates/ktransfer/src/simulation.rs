@@ -2,7 +2,8 @@
 //! and commits, against models of ZooKeeper, Kafka, the backend, the network and time. A seed decides everything.
 //!
 //! Processes stand still, crash, stop and join; sessions end; messages are late or lost after they were carried out or
-//! before; operators move, break and delete znodes; logs have gaps, grow and lose their start; keys are stuck. At each
+//! before; operators move, break and delete znodes; logs have gaps, grow, lose their start and records in between; the topic is
+//! created anew; keys are stuck, and memory is short. At each
 //! step [`truth`] checks the invariants of `docs/architecture.md`; at the end the faults stop and the group must rest.
 //!
 //! `cargo xtask test sim` runs it; `--seed N` runs one seed and prints its last events, `--schedules N` runs so many.
@@ -222,6 +223,42 @@ fn a_position_that_outlives_its_claim_is_noticed() {
 #[test]
 fn records_of_a_key_beside_each_other_are_noticed() {
     is_caught(Mutation::KeysAreNotOrdered, &[Invariant::Order]);
+}
+
+#[test]
+fn partitions_that_begin_at_their_end_are_noticed() {
+    is_caught(
+        Mutation::NewPartitionsBeginAtTheirEnd,
+        &[Invariant::NoLoss, Invariant::NextOffset],
+    );
+}
+
+#[test]
+fn a_topic_created_anew_that_is_not_seen_is_noticed() {
+    is_caught(
+        Mutation::TopicsAreTheirNames,
+        &[Invariant::NoLoss, Invariant::OneOwner],
+    );
+}
+
+#[test]
+fn dropped_bodies_that_are_given_up_are_noticed() {
+    is_caught(Mutation::DroppedIsGone, &[Invariant::NoLoss, Invariant::Order]);
+}
+
+#[test]
+fn dropped_bodies_that_are_not_read_again_are_noticed() {
+    is_caught(Mutation::NothingIsReread, &[Invariant::OneOwner]);
+}
+
+#[test]
+fn commits_that_leave_out_what_is_done_above_are_noticed() {
+    is_caught(Mutation::NothingAboveIsStored, &[Invariant::Replay]);
+}
+
+#[test]
+fn commits_that_do_not_come_when_they_are_due_are_noticed() {
+    is_caught(Mutation::CommitsAreRare, &[Invariant::Replay]);
 }
 
 #[test]

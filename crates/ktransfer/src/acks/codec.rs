@@ -18,6 +18,9 @@ pub const MAX_BYTES: usize = 160 * 1024;
 /// The most bytes before compression and after it is undone.
 const MAX_PLAIN: usize = 1024 * 1024;
 
+/// Fewer bytes are left as they are: a compressor takes 300 KiB of memory, and gains a few bytes at best.
+const WORTH_COMPRESSING: usize = 64;
+
 /// The first byte of all that this program has ever written.
 const FORMAT: u8 = 1;
 
@@ -114,12 +117,13 @@ impl Map {
 
     fn encode_all(&self, acks: &Acks) -> Vec<u8> {
         let (mut coding, plain) = acks.plain();
-        let compressed = compress(&plain);
-        let body = if compressed.len() < plain.len() {
-            coding |= COMPRESSED;
-            compressed
-        } else {
-            plain
+        let compressed = (plain.len() >= WORTH_COMPRESSING).then(|| compress(&plain));
+        let body = match compressed {
+            Some(compressed) if compressed.len() < plain.len() => {
+                coding |= COMPRESSED;
+                compressed
+            }
+            _ => plain,
         };
         let created = self.topic.as_ref().map_or(0, |topic| topic.created);
         let id = self.topic.as_ref().and_then(|topic| topic.id.as_deref());

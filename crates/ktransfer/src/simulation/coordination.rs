@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use kcommon::kafka::{PartitionId, TopicName};
 
 use super::dice::Time;
-use super::env::{Env, What};
+use super::env::{Env, Settings, What};
 use super::kafka::Kafka;
 use super::mutation::{Mutation, mutated};
 use super::session::{Client, Label};
@@ -25,6 +25,7 @@ use crate::coordinator::servers::ZooKeeper as _;
 use crate::coordinator::store::Store;
 
 pub(super) const MODULE: &str = "m";
+pub(super) const TOPIC: &str = "t";
 
 /// Labels of requests: heartbeats, and looks; jobs have greater ones.
 pub(super) const BEAT: Label = 0;
@@ -32,7 +33,7 @@ const LOOK: Label = 1;
 const FIRST_JOB: Label = 2;
 
 pub(super) fn topic() -> TopicName {
-    TopicName::try_from("t".to_owned()).unwrap()
+    TopicName::try_from(TOPIC.to_owned()).unwrap()
 }
 
 pub(super) struct Coordination {
@@ -49,13 +50,15 @@ pub(super) struct Coordination {
     /// When the next tick comes.
     ticks_at: Time,
     drain: Duration,
+    initial: InitialOffset,
 }
 
 impl Coordination {
     pub(super) fn new(
         client: Client,
         member: &str,
-        (claims, drain): (Claims, Duration),
+        claims: Claims,
+        settings: &Settings,
         kafka: &Kafka,
     ) -> Self {
         let store = Store {
@@ -77,7 +80,8 @@ impl Coordination {
             present: true,
             leaving: false,
             ticks_at: 0,
-            drain,
+            drain: settings.drain,
+            initial: settings.initial,
         }
     }
 
@@ -112,7 +116,7 @@ impl Coordination {
     fn prepare(&mut self, env: &mut Env<'_>) {
         let store = self.store.clone();
         let partitions: Vec<PartitionId> = self.partitions.iter().copied().collect();
-        let initial = InitialOffset::Earliest;
+        let initial = self.initial;
         let job = async move { Answer::Prepared(prepare(&store, &partitions, initial).await) };
         self.start(job.boxed(), env);
     }

@@ -11,6 +11,7 @@ use super::kafka::Kafka;
 use super::session::Label;
 use super::truth::Truth;
 use crate::assignment::{Epoch, Epochs, Order};
+use crate::config::InitialOffset;
 use crate::lease::Terms;
 
 /// What can happen to a process.
@@ -39,6 +40,8 @@ pub(super) enum What {
     Finish(usize, u64, bool),
     Cut(usize, u64),
     Fetch(PartitionId, Epoch),
+    /// The reader of bodies that were dropped goes on; of the module with this number.
+    Reread(u64),
     /// A clean stop begins.
     Stop,
     /// It ends, whatever is left.
@@ -50,10 +53,10 @@ pub(super) enum What {
 impl What {
     /// Whether it happens on the module's thread.
     pub(super) fn is_of_module(self) -> bool {
-        use What::{Cut, Fetch, Finish, LeaseEnds, Order, Take, Tick, Write};
+        use What::{Cut, Fetch, Finish, LeaseEnds, Order, Reread, Take, Tick, Write};
         matches!(
             self,
-            Order | Tick(_) | LeaseEnds | Take(_) | Write(..) | Finish(..) | Cut(..) | Fetch(..)
+            Order | Tick(_) | LeaseEnds | Take(_) | Write(..) | Finish(..) | Cut(..) | Fetch(..) | Reread(_)
         )
     }
 }
@@ -107,7 +110,7 @@ impl Env<'_> {
 
     pub(super) fn order(&mut self, session: i64, order: Order) {
         if let Order::Assign { assignment, done } = &order {
-            self.truth.assigned(*assignment, session, done);
+            self.truth.assigned(*assignment, session, done, self.now);
         }
         self.orders.push(order);
     }
@@ -121,6 +124,9 @@ pub(super) struct Settings {
     pub(super) commit_interval: Duration,
     pub(super) max_uncommitted: usize,
     pub(super) workers: usize,
+    /// The byte budget of a module.
+    pub(super) budget: usize,
+    pub(super) initial: InitialOffset,
     pub(super) epochs: Epochs,
 }
 

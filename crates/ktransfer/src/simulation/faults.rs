@@ -8,9 +8,11 @@ use super::coordination::{MODULE, topic};
 use super::dice::{Dice, Time};
 use super::env::What;
 use super::kafka::KEYS;
+use super::mutation::{Mutation, mutated};
 use super::session::Change;
 use super::world::{Event, World};
 use super::zookeeper::OPERATOR;
+use crate::config::InitialOffset;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -43,9 +45,13 @@ pub(super) enum Fault {
     Brokers,
     /// One process more.
     Join,
+    /// Compaction removes a record.
+    Compact,
+    /// The topic is deleted and created anew.
+    Anew,
 }
 
-const ALL: [Fault; 20] = [
+const ALL: [Fault; 22] = [
     Fault::StandStill,
     Fault::ModuleStandsStill,
     Fault::Crash,
@@ -66,6 +72,19 @@ const ALL: [Fault; 20] = [
     Fault::Stuck,
     Fault::Brokers,
     Fault::Join,
+    Fault::Compact,
+    Fault::Anew,
+];
+
+/// What operators do to the znodes that say which topic is meant: beside a topic that is created anew they decide what is
+/// owed, and nobody could say it.
+const OF_OPERATORS: [Fault; 6] = [
+    Fault::Move,
+    Fault::Garbage,
+    Fault::DeleteOffset,
+    Fault::DeleteAcks,
+    Fault::GarbageInAcks,
+    Fault::WriteAgain,
 ];
 
 /// The most processes at a time.
@@ -82,10 +101,23 @@ pub(super) struct Faults {
 }
 
 impl Faults {
-    pub(super) fn choose(dice: &mut Dice) -> Self {
+    pub(super) fn choose(dice: &mut Dice, initial: InitialOffset) -> Self {
         let mut kinds: Vec<Fault> = ALL.iter().copied().filter(|_kind| dice.one_in(3)).collect();
+        if dice.one_in(2) {
+            kinds.retain(|kind| *kind != Fault::Anew);
+        } else if kinds.contains(&Fault::Anew) {
+            kinds.retain(|kind| !OF_OPERATORS.contains(kind));
+        }
+        if initial == InitialOffset::Latest {
+            // Who deletes all offsets asks for the newest records again.
+            kinds.retain(|kind| *kind != Fault::DeleteOffset);
+        }
+        if mutated(Mutation::NothingIsVoid) {
+            // It takes a module that stands still when its process has done so for longer than its session.
+            kinds = vec![Fault::ModuleStandsStill, Fault::StandStill];
+        }
         if kinds.is_empty() {
-            kinds.push(ALL[dice.index(ALL.len())]);
+            kinds.push(Fault::Crash);
         }
         Self {
             kinds,
@@ -127,6 +159,11 @@ impl World {
                 let partition = self.any_partition();
                 self.kafka.expire(partition, &mut self.dice);
             }
+            Fault::Compact => {
+                let partition = self.any_partition();
+                self.kafka.compact(partition, &mut self.dice);
+            }
+            Fault::Anew => self.create_anew(),
             Fault::Grow => {
                 if self.kafka.partitions().len() < 8 {
                     self.kafka.grow();
@@ -170,6 +207,7 @@ impl World {
                 if let Some(known) = self.truth.processes.get_mut(&process) {
                     known.stands_still_until = known.stands_still_until.max(until);
                 }
+                self.truth.disturbed(process, until);
             }
             Fault::ModuleStandsStill => {
                 let longest = if self.dice.one_in(2) {
@@ -181,6 +219,7 @@ impl World {
                 if let Some(known) = self.truth.processes.get_mut(&process) {
                     known.module_stands_still_until = known.module_stands_still_until.max(until);
                 }
+                self.truth.disturbed(process, until);
             }
             Fault::Crash => {
                 self.gone(at, false);
@@ -192,9 +231,37 @@ impl World {
         }
     }
 
+    fn create_anew(&mut self) {
+        if self.server.down || !self.truth.topics_are_stored() {
+            return;
+        }
+        let generation = self.kafka.anew(&mut self.dice);
+        let path = layout::broker_topic(topic().as_str());
+        // Older clusters give their topics no id.
+        let data = if self.dice.one_in(2) {
+            format!(r#"{{"topic_id":"{generation}"}}"#)
+        } else {
+            "{}".to_owned()
+        };
+        let deletion = Change::Delete { path: path.clone() };
+        let creation = Change::Create {
+            path,
+            data: data.into_bytes(),
+            ephemeral: false,
+        };
+        for change in [deletion, creation] {
+            let changed = self.server.transact(OPERATOR, &[change]);
+            changed.expect("the topic is there");
+        }
+        self.truth.anew(generation);
+    }
+
     fn outage(&mut self) {
         if std::mem::replace(&mut self.server.down, true) {
             self.server.restart(self.now);
+            for member in &self.members {
+                self.truth.disturbed(member.process, self.now);
+            }
             return;
         }
         let sessions: Vec<i64> = self.connections.keys().copied().collect();

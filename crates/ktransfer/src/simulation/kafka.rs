@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use kcommon::kafka::{CommitOffset, PartitionId, TopicName};
 
 use super::dice::Dice;
+use super::mutation::{Mutation, mutated};
 use super::session::Client;
 use crate::coordinator::servers::Brokers;
 use crate::watermarks::{LogEnd, WatermarkError};
@@ -20,6 +21,27 @@ pub(super) struct Entry {
     pub(super) key: Option<u8>,
     /// Whether the method filter lets it through.
     pub(super) wanted: bool,
+    /// Of which of the topics that had this name it is.
+    pub(super) generation: u8,
+}
+
+impl Entry {
+    /// No two records of one offset have the same.
+    pub(super) fn timestamp(&self) -> i64 {
+        i64::from(self.generation) * 1_000_000 + self.offset
+    }
+
+    /// Says which record it is.
+    pub(super) fn body(&self) -> [u8; 9] {
+        let mut body = [self.generation; 9];
+        body[1..].copy_from_slice(&self.offset.to_be_bytes());
+        body
+    }
+}
+
+/// The topic and the offset that a body was made for.
+pub(super) fn body_of(body: &[u8]) -> (u8, i64) {
+    (body[0], i64::from_be_bytes(body[1..].try_into().unwrap()))
 }
 
 #[derive(Debug, Default)]
@@ -37,7 +59,15 @@ impl Log {
         &self.records[at..]
     }
 
-    fn append(&mut self, dice: &mut Dice) {
+    /// The record at an offset.
+    pub(super) fn at(&self, offset: i64) -> Option<Entry> {
+        self.from(offset)
+            .first()
+            .copied()
+            .filter(|record| record.offset == offset)
+    }
+
+    fn append(&mut self, dice: &mut Dice, generation: u8) {
         // Markers, aborted and compacted records.
         if dice.one_in(6) {
             self.end += i64::try_from(dice.between(1, 4)).unwrap();
@@ -50,6 +80,7 @@ impl Log {
             offset: self.end,
             key: (u64::from(key) + 1 < KEYS).then_some(key),
             wanted: !dice.one_in(9),
+            generation,
         });
         self.end += 1;
     }
@@ -58,6 +89,8 @@ impl Log {
 #[derive(Debug, Default)]
 pub(super) struct Logs {
     pub(super) logs: Vec<Log>,
+    /// How often the topic was created anew.
+    pub(super) generation: u8,
     /// Whether the brokers answer questions.
     pub(super) up: bool,
 }
@@ -76,7 +109,7 @@ impl Kafka {
             log.start = i64::try_from(dice.below(3)).unwrap();
             log.end = log.start;
             for _ in 0..dice.below(12) {
-                log.append(dice);
+                log.append(dice, 0);
             }
         }
         drop(logs);
@@ -92,13 +125,42 @@ impl Kafka {
         let mut logs = self.lock();
         for _ in 0..records {
             let at = dice.index(logs.logs.len());
-            logs.logs[at].append(dice);
+            let generation = logs.generation;
+            logs.logs[at].append(dice, generation);
         }
     }
 
     /// A partition more.
     pub(super) fn grow(&self) {
         self.lock().logs.push(Log::default());
+    }
+
+    /// The topic is deleted and created anew, with as many partitions, and may soon be longer than it was.
+    pub(super) fn anew(&self, dice: &mut Dice) -> u8 {
+        let mut logs = self.lock();
+        logs.generation += 1;
+        let generation = logs.generation;
+        for log in &mut logs.logs {
+            *log = Log::default();
+            for _ in 0..dice.below(30) {
+                log.append(dice, generation);
+            }
+        }
+        generation
+    }
+
+    /// Compaction removes a record that has a successor of its key, if the dice choose one.
+    pub(super) fn compact(&self, partition: PartitionId, dice: &mut Dice) {
+        let mut logs = self.lock();
+        let records = &mut logs.logs[index(partition)].records;
+        if records.is_empty() {
+            return;
+        }
+        let at = dice.index(records.len());
+        let key = records[at].key;
+        if key.is_some() && records[at + 1..].iter().any(|later| later.key == key) {
+            records.remove(at);
+        }
     }
 
     /// Retention deletes the oldest records of a partition; up to where.
@@ -135,6 +197,7 @@ impl Brokers<Client> for Kafka {
         let number = |partition: &PartitionId| {
             let log = &logs.logs[index(*partition)];
             let number = match end {
+                LogEnd::Start if mutated(Mutation::NewPartitionsBeginAtTheirEnd) => log.end,
                 LogEnd::Start => log.start,
                 LogEnd::End => log.end,
             };

@@ -63,8 +63,7 @@ impl Member {
     pub(super) fn connected(&mut self, client: Client, env: &mut Env<'_>) {
         let session = client.id_number();
         let claims = self.left_over.take().unwrap_or_else(|| self.no_claims());
-        let mut coordination =
-            Coordination::new(client.clone(), &self.id, (claims, self.settings.drain), env.kafka);
+        let mut coordination = Coordination::new(client.clone(), &self.id, claims, &self.settings, env.kafka);
         coordination.present = !self.stopping;
         self.coordination = Some(coordination);
         self.client = Some(client);
@@ -202,12 +201,8 @@ impl Member {
         if let Some(client) = self.client.clone() {
             let session = client.id_number();
             let claims = self.no_claims();
-            self.coordination = Some(Coordination::new(
-                client,
-                &self.id,
-                (claims, self.settings.drain),
-                env.kafka,
-            ));
+            let coordination = Coordination::new(client, &self.id, claims, &self.settings, env.kafka);
+            self.coordination = Some(coordination);
             env.after(1, What::Topic(session));
         }
     }

@@ -2,6 +2,7 @@
 //! and `worker` drive it, against the model's logs and backend.
 
 mod fetching;
+mod rereading;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use crate::committer::Stored;
 use crate::dispatcher::{Bounds, Dispatcher, Seat};
 use crate::lease::Lease;
 use crate::meters::Meters;
+use rereading::Reader;
 use workers::Worker;
 
 /// Half as often as in `module`: half of all events would be ticks.
@@ -47,6 +49,8 @@ pub(super) struct Module {
     /// The newest position that was reported for each partition, for a mutation.
     reported: BTreeMap<PartitionId, CommitOffset>,
     bell: Rc<Notify>,
+    thirst: Rc<Notify>,
+    reader: Reader,
     lease_cut: bool,
     /// Which of the process's modules this is.
     number: u64,
@@ -65,13 +69,17 @@ impl Module {
         let bounds = Bounds {
             workers: settings.workers,
             max_uncommitted: settings.max_uncommitted,
-            commit_interval: settings.commit_interval,
+            commit_interval: if mutated(Mutation::CommitsAreRare) {
+                settings.commit_interval * 10
+            } else {
+                settings.commit_interval
+            },
         };
         let meters = Rc::new(Meters::new("simulated"));
         let dispatcher = Dispatcher::new(
             bounds,
             lease.clone(),
-            Budget::new(1 << 16, 1),
+            Budget::new(settings.budget, 1),
             Stored::default(),
             meters,
         );
@@ -84,6 +92,8 @@ impl Module {
             process,
             workers: workers.collect(),
             bell: dispatcher.bell(),
+            thirst: dispatcher.thirst(),
+            reader: Reader::default(),
             dispatcher,
             lease,
             fetching: BTreeMap::new(),
@@ -112,6 +122,8 @@ impl Module {
             What::Finish(at, flight, delivered) => self.finish(at, flight, delivered, env),
             What::Cut(at, flight) => self.cut(at, flight, env),
             What::Fetch(partition, epoch) => self.fetch(partition, epoch, env),
+            What::Reread(number) if number == self.number => self.reread(env),
+            What::Reread(_) => {}
             other => panic!("{other:?} is not the module's"),
         }
     }
@@ -127,6 +139,9 @@ impl Module {
         }
         if self.bell.notified().now_or_never().is_some() {
             self.assign_waiting(env);
+        }
+        if self.thirst.notified().now_or_never().is_some() {
+            self.begin_reading(env);
         }
         for at in 0..self.workers.len() {
             self.wake(at, env);
@@ -169,12 +184,15 @@ impl Module {
         }
     }
 
-    pub(super) fn next_report(&mut self, env: &Env<'_>) -> Option<Report> {
+    pub(super) fn next_report(&mut self, env: &mut Env<'_>) -> Option<Report> {
         if self.dead {
             return None;
         }
         let mut report = self.early.pop().or_else(|| self.dispatcher.next_report())?;
         if let Report::Commit { assignment, done } = &mut report {
+            if mutated(Mutation::NothingAboveIsStored) {
+                *done = Acks::none(done.base());
+            }
             self.reported.insert(assignment.partition, done.base());
             let base = done.base().get();
             let last = env.truth.last_ended(assignment.epoch).unwrap_or(0);
@@ -184,6 +202,7 @@ impl Module {
             if mutated(Mutation::CommitsTheLast) && base > 0 {
                 *done = Acks::none(CommitOffset::try_from(base - 1).unwrap());
             }
+            env.truth.reported(*assignment, done, env.now);
         }
         Some(report)
     }
@@ -255,7 +274,7 @@ impl Module {
     pub(super) fn die(&mut self, env: &mut Env<'_>) {
         for worker in &self.workers {
             if let Some(Worker::Busy { push: Some(push), .. }) = worker {
-                env.truth.push_ends(*push, false);
+                env.truth.push_ends(*push, false, env.now);
             }
         }
         self.dead = true;

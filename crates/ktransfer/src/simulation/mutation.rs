@@ -34,6 +34,18 @@ pub(super) enum Mutation {
     KeysAreNotOrdered,
     /// The quota is computed for one partition too few.
     QuotaOffByOne,
+    /// A partition that was added begins at the end of its log, as the policy of the first start says.
+    NewPartitionsBeginAtTheirEnd,
+    /// That the topic was created anew is not seen.
+    TopicsAreTheirNames,
+    /// A record whose body was dropped is taken for one that is gone.
+    DroppedIsGone,
+    /// Bodies that were dropped are not read again.
+    NothingIsReread,
+    /// What is done above the offset is not stored.
+    NothingAboveIsStored,
+    /// Commits are ten times rarer than they should be.
+    CommitsAreRare,
 }
 
 thread_local! {

@@ -104,6 +104,7 @@ impl World {
             queued: Vec::new(),
         };
         self.connections.insert(session, connection);
+        self.truth.disturbed(process, self.now);
         self.at(timeout + 1, Event::Expiry(session));
         self.with_member(at, |member, env| member.connected(client, env));
     }
@@ -259,6 +260,7 @@ impl World {
             return;
         }
         connection.state = State::Silent;
+        self.truth.disturbed(connection.process, self.now);
         connection.generation += 1;
         let generation = connection.generation;
         let waiting = connection.waiting();
@@ -313,6 +315,7 @@ impl World {
         let silent = now - connection.heard;
         connection.state = State::Up;
         connection.heard = now;
+        self.truth.disturbed(process, now);
         if silent >= self.settings.timeout / 2 {
             return self.attach(session);
         }
@@ -360,6 +363,9 @@ impl World {
 
     /// A process is gone: with a word to the servers, or without.
     pub(super) fn gone(&mut self, at: usize, orderly: bool) {
+        if !orderly {
+            self.check_replay(at);
+        }
         let member = self.members.remove(at);
         self.truth.died(member.process);
         let sessions: Vec<i64> = self

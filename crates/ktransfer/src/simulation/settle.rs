@@ -51,6 +51,9 @@ impl World {
     }
 
     fn repair(&mut self) {
+        for member in &self.members {
+            self.truth.disturbed(member.process, self.now);
+        }
         for partition in self.kafka.partitions() {
             let (_owner, Some(stored)) = self.stored(partition) else {
                 continue;
@@ -121,7 +124,7 @@ impl World {
                 "{stored:?} is stored for {partition}, whose log ends at {end}"
             ));
         }
-        None
+        self.truth.is_owed(partition)
     }
 }
 

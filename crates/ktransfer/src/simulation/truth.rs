@@ -1,9 +1,10 @@
 //! What really happened, and the invariants of `docs/architecture.md` that it must satisfy: at each write of a znode, at
 //! the start and end of each push, and at each step. It knows everything and tells nobody.
 
+mod replay;
 mod znodes;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use kcommon::kafka::PartitionId;
 
@@ -23,6 +24,7 @@ pub(super) enum Invariant {
     OnePusher = 3,
     NextOffset = 4,
     OneOwner = 10,
+    Replay = 13,
 }
 
 #[derive(Clone, Debug)]
@@ -37,6 +39,10 @@ pub(super) struct OnWire {
     pub(super) process: u64,
     pub(super) assignment: Assignment,
     pub(super) offset: i64,
+    /// The offset that its body was made for.
+    pub(super) body: i64,
+    /// Of which of the topics that had this name it is.
+    pub(super) generation: u8,
     pub(super) key: Option<u8>,
 }
 
@@ -51,6 +57,8 @@ pub(super) struct Process {
     pub(super) stands_still_until: Time,
     /// The thread of its module does; the rest of it goes on.
     pub(super) module_stands_still_until: Time,
+    /// From then on nothing came between it and ZooKeeper.
+    pub(super) calm_from: Time,
 }
 
 #[derive(Debug)]
@@ -58,8 +66,15 @@ struct Life {
     session: i64,
     partition: PartitionId,
     position: i64,
-    /// What this epoch need not push: it has, or its owner was told that it is done.
-    ended: BTreeSet<i64>,
+    began: Time,
+    /// The transaction of its claim.
+    claim: i64,
+    /// The topic that its owner took it for; `None`: one that was gone already.
+    generation: Option<u8>,
+    /// What this epoch need not push, and since when: it has, or its owner was told that it is done.
+    ended: BTreeMap<i64, Time>,
+    /// The newest of what its module wanted to be stored.
+    reported: VecDeque<(Time, Acks)>,
 }
 
 /// What has to be delivered, and what of it is.
@@ -93,6 +108,11 @@ struct Partition {
     claimed: i64,
     /// Whether it ever had an offset.
     begun: bool,
+    /// The topic was created anew, and nobody has claimed the partition since who knows it; the claim of who did.
+    past: bool,
+    anew: i64,
+    /// The sessions that wrote the offset and the map last.
+    writers: (i64, i64),
 }
 
 impl Partition {
@@ -110,8 +130,12 @@ impl Partition {
 pub(super) struct Truth {
     kafka: Kafka,
     partitions: Vec<Partition>,
-    /// Partitions of the topic when the module first started.
-    pub(super) first: usize,
+    /// The transaction of the module's first start, which gave each partition of that moment an offset.
+    first: Option<i64>,
+    /// Whether that begins with the newest records.
+    pub(super) latest: bool,
+    /// How often the topic was created anew.
+    pub(super) generation: u8,
     lives: BTreeMap<Epoch, Life>,
     pub(super) wire: BTreeMap<u64, OnWire>,
     pub(super) processes: BTreeMap<u64, Process>,
@@ -121,11 +145,12 @@ pub(super) struct Truth {
 
 impl Truth {
     pub(super) fn new(kafka: Kafka) -> Self {
-        let first = kafka.partitions().len();
         Self {
             kafka,
             partitions: Vec::new(),
-            first,
+            first: None,
+            latest: false,
+            generation: 0,
             lives: BTreeMap::new(),
             wire: BTreeMap::new(),
             processes: BTreeMap::new(),
@@ -154,21 +179,46 @@ impl Truth {
         })
     }
 
+    /// The topic is deleted and created anew: all that is delivered is of the past, and its records are owed.
+    pub(super) fn anew(&mut self, generation: u8) {
+        self.generation = generation;
+        for known in &mut self.partitions {
+            known.past = true;
+            known.owed = vec![Owed::default()];
+        }
+    }
+
+    /// Whether each partition's offset says for which topic it is meant. Between the question of the first start, where the
+    /// logs begin or end, and a partition's first claim it does not: `docs/delivery-guarantees.md` says so.
+    pub(super) fn topics_are_stored(&self) -> bool {
+        self.first.is_some() && self.partitions.iter().all(|known| known.claimed != 0)
+    }
+
     // Pushes.
 
     /// A partition is handed to a module.
-    pub(super) fn assigned(&mut self, assignment: Assignment, session: i64, done: &Acks) {
+    pub(super) fn assigned(&mut self, assignment: Assignment, session: i64, done: &Acks, now: Time) {
+        let generation = self.generation;
+        let known = self.partition(assignment.partition);
+        let (past, claim) = (known.past, known.claimed);
         let life = Life {
             session,
             partition: assignment.partition,
             position: done.base().get(),
-            ended: done.ranges().flatten().collect(),
+            began: now,
+            claim,
+            generation: (!past).then_some(generation),
+            ended: done.ranges().flatten().map(|offset| (offset, 0)).collect(),
+            reported: VecDeque::new(),
         };
         self.lives.insert(assignment.epoch, life);
     }
 
     pub(super) fn push_starts(&mut self, push: OnWire, now: Time) -> u64 {
         self.check_owner(&push, now);
+        if push.body != push.offset {
+            self.violated(Invariant::Order, format!("{push:?} has the body of another"));
+        }
         self.check_order(&push);
         self.pushes += 1;
         self.wire.insert(self.pushes, push);
@@ -212,17 +262,20 @@ impl Truth {
             return;
         };
         let same = |other: &&OnWire| other.assignment.epoch == push.assignment.epoch && other.key == push.key;
+        // Beside the records of a topic that is gone those of the present one say nothing.
+        let known = life.generation == Some(self.generation) && push.generation == self.generation;
         let beside = self.wire.values().find(same).copied();
         let logs = self.kafka.lock();
         let log = &logs.logs[index(push.assignment.partition)];
         let before = log.from(life.position.max(log.start)).iter().find(|record| {
-            record.offset < push.offset
+            known
+                && record.offset < push.offset
                 && record.key == Some(key)
                 && record.wanted
-                && !life.ended.contains(&record.offset)
+                && !life.ended.contains_key(&record.offset)
         });
         let before = before.copied();
-        let after = life.ended.contains(&push.offset);
+        let after = life.ended.contains_key(&push.offset);
         drop(logs);
         if let Some(beside) = beside {
             self.violated(Invariant::Order, format!("{push:?} starts beside {beside:?}"));
@@ -240,7 +293,11 @@ impl Truth {
     }
 
     /// The backend has taken the record.
-    pub(super) fn delivered(&mut self, partition: PartitionId, offset: i64) {
+    pub(super) fn delivered(&mut self, push: &OnWire) {
+        let (partition, offset) = (push.assignment.partition, push.offset);
+        if push.generation != self.generation {
+            return;
+        }
         for owed in &mut self.partition(partition).owed {
             if offset >= owed.settled {
                 owed.delivered.insert(offset);
@@ -249,12 +306,12 @@ impl Truth {
     }
 
     /// The worker is done with its request; `done` if it saw that the backend took it.
-    pub(super) fn push_ends(&mut self, push: u64, done: bool) {
+    pub(super) fn push_ends(&mut self, push: u64, done: bool, now: Time) {
         if let Some(push) = self.wire.remove(&push)
             && done
             && let Some(life) = self.lives.get_mut(&push.assignment.epoch)
         {
-            life.ended.insert(push.offset);
+            life.ended.insert(push.offset, now);
         }
     }
 
@@ -267,12 +324,14 @@ impl Truth {
     /// What was ever done in a partition, for a mutation.
     pub(super) fn ended_here(&self, partition: PartitionId) -> BTreeSet<i64> {
         let here = self.lives.values().filter(|life| life.partition == partition);
-        here.flat_map(|life| life.ended.iter().copied()).collect()
+        here.flat_map(|life| life.ended.keys().copied()).collect()
     }
 
     /// What was done last in an epoch, for a mutation.
     pub(super) fn last_ended(&self, epoch: Epoch) -> Option<i64> {
-        self.lives.get(&epoch).and_then(|life| life.ended.last().copied())
+        self.lives
+            .get(&epoch)
+            .and_then(|life| life.ended.keys().next_back().copied())
     }
 
     /// At each step: nothing is on the wire past its cut.

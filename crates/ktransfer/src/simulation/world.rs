@@ -1,5 +1,7 @@
 //! A run: events in the order of their times, and what each of them does.
 
+mod judge;
+
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::time::Duration;
@@ -8,7 +10,7 @@ use kcommon::kafka::PartitionId;
 use kcommon::zookeeper::layout;
 use tokio::time::Instant;
 
-use super::coordination::{MODULE, topic};
+use super::coordination::{MODULE, TOPIC, topic};
 use super::dice::{Dice, Time, set_clock};
 use super::env::{Backend, Env, Settings, What};
 use super::faults::{Fault, Faults};
@@ -19,6 +21,7 @@ use super::session::Change;
 use super::truth::{Truth, Violation};
 use super::zookeeper::Server;
 use crate::assignment::Epochs;
+use crate::config::InitialOffset;
 
 /// So many events are printed when a run fails, and so many writes and faults, which go further back.
 const TRACED: usize = 40;
@@ -88,6 +91,8 @@ pub(super) struct World {
     pub(super) processes: u64,
     pub(super) connections: BTreeMap<i64, Connection>,
     pub(super) faults: Faults,
+    /// The folders of owners, offsets and maps.
+    folders: [String; 3],
     /// `None`: nothing is written down, which is much faster.
     trace: Option<Trace>,
 }
@@ -120,6 +125,16 @@ impl World {
             commit_interval: Duration::from_millis(dice.between(50, 1_500)),
             max_uncommitted: usize::try_from(dice.between(2, 40)).unwrap(),
             workers: usize::try_from(dice.between(1, 4)).unwrap(),
+            budget: if dice.one_in(2) {
+                usize::try_from(dice.between(500, 6_000)).unwrap()
+            } else {
+                1 << 16
+            },
+            initial: if dice.one_in(3) {
+                InitialOffset::Latest
+            } else {
+                InitialOffset::Earliest
+            },
             epochs: Epochs::default(),
         };
         let backend = Backend {
@@ -131,7 +146,9 @@ impl World {
                 dice.between(5, 200)
             },
         };
-        let faults = Faults::choose(&mut dice);
+        let faults = Faults::choose(&mut dice, settings.initial);
+        let mut truth = Truth::new(kafka.clone());
+        truth.latest = settings.initial == InitialOffset::Latest;
         let mut world = Self {
             now: 0,
             base: Instant::now(),
@@ -139,7 +156,7 @@ impl World {
             events_made: 0,
             steps: 0,
             server: Server::default(),
-            truth: Truth::new(kafka.clone()),
+            truth,
             kafka,
             backend,
             settings,
@@ -147,6 +164,12 @@ impl World {
             processes: 0,
             connections: BTreeMap::new(),
             faults,
+            folders: [
+                layout::owners(MODULE, TOPIC),
+                layout::offsets(MODULE, TOPIC),
+                layout::all_acks(MODULE, TOPIC),
+            ]
+            .map(|folder| format!("{folder}/")),
             trace: traced.then(Trace::default),
             dice,
         };
@@ -234,7 +257,7 @@ impl World {
                 delivered,
             } => {
                 if delivered && let Some(on_wire) = self.truth.wire.get(&push).copied() {
-                    self.truth.delivered(on_wire.assignment.partition, on_wire.offset);
+                    self.truth.delivered(&on_wire);
                 }
                 self.at(1, Event::Member(process, What::Finish(worker, flight, delivered)));
             }
@@ -325,34 +348,6 @@ impl World {
                 delivered,
             };
             self.at(at - self.now, event);
-        }
-    }
-
-    /// Shows the truth what was written.
-    fn judge(&mut self) {
-        if self.server.applied.is_empty() {
-            return;
-        }
-        let topic = topic();
-        let (owners, offsets, acks) = (
-            format!("{}/", layout::owners(MODULE, topic.as_str())),
-            format!("{}/", layout::offsets(MODULE, topic.as_str())),
-            format!("{}/", layout::all_acks(MODULE, topic.as_str())),
-        );
-        for applied in std::mem::take(&mut self.server.applied) {
-            if let Some(trace) = &mut self.trace {
-                let line = format!("{:>6} ms, step {}: {}", self.now, self.steps, applied.text());
-                Trace::note(&mut trace.writes, line, WRITES_TRACED);
-            }
-            if let Some(partition) = applied.path.strip_prefix(&owners).and_then(layout::partition_of) {
-                let alive = self.server.sessions.contains_key(&applied.session);
-                self.truth.owner_changed(partition, &applied, alive, self.now);
-            } else if let Some(partition) = applied.path.strip_prefix(&offsets).and_then(layout::partition_of)
-            {
-                self.truth.offset_changed(partition, &applied);
-            } else if let Some(partition) = applied.path.strip_prefix(&acks).and_then(layout::partition_of) {
-                self.truth.acks_changed(partition, &applied);
-            }
         }
     }
 

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use kcommon::zookeeper::{Error, MultiError, Node, Stat};
+use kcommon::zookeeper::{Error, MultiError, Node, Stat, layout};
 
+use super::coordination::TOPIC;
 use super::dice::{Dice, Time};
 use super::mutation::{Mutation, mutated};
 use super::session::{Change, Flag, Outcome, Reply, Request, failure};
@@ -191,10 +192,12 @@ impl Server {
         {
             stat.mzxid = offset.mzxid;
         }
-        Some(Node {
-            data: node.data.clone(),
-            stat,
-        })
+        let mut data = node.data.clone();
+        if mutated(Mutation::TopicsAreTheirNames) && path == layout::broker_topic(TOPIC) {
+            data = b"{}".to_vec();
+            stat.czxid = 1;
+        }
+        Some(Node { data, stat })
     }
 
     fn names(&mut self, path: &str, view: i64, watch: Option<&Flag>) -> Option<Vec<String>> {

@@ -64,6 +64,11 @@ impl Module {
     }
 
     fn admit(&mut self, epoch: Epoch, record: Found) -> Admitted {
+        Self::with_fetched(record, |fetched| self.dispatcher.admit(epoch, fetched))
+    }
+
+    /// A record as the client hands it over.
+    pub(super) fn with_fetched<T>(record: Found, act: impl FnOnce(&Fetched<'_>) -> T) -> T {
         let hasher = KeyHasher::new([7; 16]);
         let key = record.key.map(|key| [key]);
         let id = if mutated(Mutation::KeysAreNotOrdered) {
@@ -75,14 +80,14 @@ impl Module {
             offset: RecordOffset::try_from(record.offset).unwrap(),
             key: key.as_ref().map(<[u8; 1]>::as_slice),
             id,
-            value: b"value",
-            timestamp: -1,
+            value: &record.body(),
+            timestamp: record.timestamp(),
             entry: if record.wanted {
                 Entry::Pending
             } else {
                 Entry::Done
             },
         };
-        self.dispatcher.admit(epoch, &fetched)
+        act(&fetched)
     }
 }

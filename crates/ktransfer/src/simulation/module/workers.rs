@@ -11,6 +11,7 @@ use crate::assignment::Assignment;
 use crate::dispatcher::{End, Seat};
 use crate::scheduler::Job;
 use crate::simulation::env::{Env, What};
+use crate::simulation::kafka::body_of;
 use crate::simulation::mutation::{Mutation, mutated};
 use crate::simulation::truth::OnWire;
 
@@ -101,10 +102,13 @@ impl Module {
             return;
         };
         let key = job.record.key_bytes().and_then(|key| key.first().copied());
+        let (generation, body) = body_of(&job.record.value());
         let on_wire = OnWire {
             process: self.process,
             assignment: Assignment { partition, epoch },
             offset: job.record.offset.get(),
+            body,
+            generation,
             key,
         };
         let started = env.truth.push_starts(on_wire, env.now);
@@ -142,7 +146,7 @@ impl Module {
             return;
         };
         if let Some(push) = push {
-            env.truth.push_ends(push, end == End::Done);
+            env.truth.push_ends(push, end == End::Done, env.now);
         }
         let end = if end == End::Cut && push.is_none() {
             End::NotStarted

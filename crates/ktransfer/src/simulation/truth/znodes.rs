@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use kcommon::kafka::{CommitOffset, PartitionId};
 
 use super::{Invariant, OnWire, Owed, Truth};
-use crate::acks::Map;
+use crate::acks::{Map, TopicIdentity};
 use crate::simulation::dice::Time;
 use crate::simulation::kafka::{Entry, index};
 use crate::simulation::zookeeper::{Applied, OPERATOR, Znode};
@@ -82,6 +82,7 @@ impl Truth {
         known.changed_before = applied.before.as_ref().map_or(0, |node| node.mzxid);
         known.changed = applied.after.as_ref().map_or(0, |node| node.mzxid);
         let known = self.partition(partition);
+        known.writers.0 = applied.session;
         known.unfenced |= applied.after.is_none();
         let robbed = known.unfenced && known.robbed.contains(&applied.session);
         if applied.session == OPERATOR || robbed && known.owner != Some(applied.session) {
@@ -106,9 +107,13 @@ impl Truth {
         } else if after.is_some_and(|after| self.begins(partition, after)) {
             return;
         }
+        if self.partition(partition).past {
+            // By who still takes it for the topic that is gone.
+            return;
+        }
         // A claim whose read was older than the deletion and whose version came again.
         let known = self.partition(partition);
-        let anew = known.unfenced && known.claimed == known.changed;
+        let anew = known.unfenced && known.claimed == known.changed || known.anew == known.changed;
         match (before, after) {
             (Some(before), Some(after)) if after < before && !anew => {
                 let text = format!("the offset of {partition} went back from {before} to {after}");
@@ -125,9 +130,52 @@ impl Truth {
         }
     }
 
+    /// A map was written: by who knows the topic of this moment?
+    pub(in crate::simulation) fn topic_is_known(
+        &mut self,
+        partition: PartitionId,
+        applied: &Applied,
+        topic: &TopicIdentity,
+    ) {
+        if applied.session == OPERATOR {
+            return;
+        }
+        let map = applied
+            .after
+            .as_ref()
+            .and_then(|node| Some((node.mzxid, Map::decode(&node.data).ok()?.topic?)));
+        let Some((transaction, written)) = map else { return };
+        let known = self.partition(partition);
+        // Who claims may have asked a server that lags.
+        if std::mem::replace(&mut known.past, !written.is_same(topic)) && !known.past {
+            known.anew = transaction;
+        }
+    }
+
+    /// Why not all that is owed of a partition is delivered.
+    pub(in crate::simulation) fn is_owed(&self, partition: PartitionId) -> Option<String> {
+        let known = self.partitions.get(index(partition))?;
+        if known.past {
+            return Some(format!("nobody knows that the topic of {partition} is another"));
+        }
+        let logs = self.kafka.lock();
+        let log = &logs.logs[index(partition)];
+        let missing = |owed: &Owed| {
+            let never = |record: &&Entry| record.wanted && !owed.delivered.contains(&record.offset);
+            log.from(owed.settled.max(log.start)).iter().find(never).copied()
+        };
+        let missing: Option<Vec<Entry>> = known.owed.iter().map(missing).collect();
+        missing
+            .filter(|missing| !missing.is_empty())
+            .map(|missing| format!("of {partition} these were never delivered: {missing:?}"))
+    }
+
     /// The first offset of a partition; whether it was that.
     fn begins(&mut self, partition: PartitionId, position: i64) -> bool {
-        let (first, start) = (self.first, self.kafka.lock().logs[index(partition)].start);
+        let start = self.kafka.lock().logs[index(partition)].start;
+        let changed = self.partition(partition).changed;
+        let first = *self.first.get_or_insert(changed) == changed;
+        let latest = self.latest && first;
         let known = self.partition(partition);
         if std::mem::replace(&mut known.begun, true) {
             return false;
@@ -136,7 +184,7 @@ impl Truth {
             settled: position,
             delivered: BTreeSet::new(),
         }];
-        if index(partition) >= first && position > start {
+        if position > start && !latest {
             let text = format!("the new partition {partition} begins at {position}, its log at {start}");
             self.violated(Invariant::NoLoss, text);
         }
@@ -199,8 +247,9 @@ impl Truth {
     /// written the offset since.
     pub(in crate::simulation) fn acks_changed(&mut self, partition: PartitionId, applied: &Applied) {
         let known = self.partition(partition);
+        known.writers.1 = applied.session;
         let unfenced = known.unfenced && known.owner != Some(applied.session);
-        if applied.session == OPERATOR || unfenced {
+        if applied.session == OPERATOR || unfenced || known.past {
             return;
         }
         let says = |node: &Option<Znode>| node.as_ref().and_then(|node| Map::decode(&node.data).ok());
@@ -210,6 +259,7 @@ impl Truth {
         let transaction = applied.after.as_ref().map_or(0, |node| node.mzxid);
         let known = self.partition(partition);
         if known.claimed == transaction
+            && known.anew != transaction
             && let Some(before) = before
         {
             let held = known.changed_before == written;
