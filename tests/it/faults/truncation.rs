@@ -35,7 +35,7 @@ async fn on_two_brokers(own: &OwnCluster) -> Scene {
 /// The daemon with the scene's module. Its session outlasts what the brokers' starts take from a busy machine.
 async fn start(scene: &Scene, backend: &Backend) -> Daemon {
     let mut main = world::main_file(&scene.cluster, &[&scene.name]);
-    main["zk_timeout_ms"] = json!(30_000);
+    main["zk_timeout_ms"] = json!(60_000);
     let module = scene.module(&backend.addresses());
     let setup = world::setup(&main).file(module_path(&scene.name), module.to_string());
     setup.start().await
@@ -104,12 +104,15 @@ async fn a_log_that_is_cut_off_under_a_running_module_is_pushed_on_from_where_it
     scene.stores_all([(0, 40), (1, 10)]).await;
     counts(&daemon, "ktransfer_acks_stored", &scene.name, 19.0 + 49.0).await;
 
+    // It stands still, so that it sees the log only when that has grown beyond what it had read.
+    daemon.freeze();
     own.kill_broker_of_id(0).await.unwrap();
     own.start_broker_of_id(1).await.unwrap();
     leads(&scene, 1).await;
-    // At the same offsets as what was lost, and beyond, before the module has seen anything of it.
+    // At the same offsets as what was lost, and beyond.
     scene.produce(thirty("new", [None, None])).await;
     scene.produce(thirty("newer", [None, None])).await;
+    daemon.thaw();
     scene.stores_all([(0, 90), (1, 10)]).await;
     for (partition, lost) in [("partition=0", "lost=1"), ("partition=1", "lost=0")] {
         let told = logged(
