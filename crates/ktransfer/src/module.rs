@@ -46,6 +46,8 @@ const TICK: Duration = Duration::from_millis(50);
 const QUIET_TICK: Duration = Duration::from_secs(1);
 /// How often the client is asked how far it has got beyond the last record.
 const POSITIONS: Duration = Duration::from_millis(500);
+/// The same while nothing is under way: it is a round trip to a thread of the client's.
+const QUIET_POSITIONS: Duration = Duration::from_secs(2);
 
 /// What a module needs to run.
 pub struct Start {
@@ -134,6 +136,8 @@ struct Running {
     waiting: Vec<(Assignment, Acks)>,
     next_tick: Instant,
     next_positions: Instant,
+    /// Whether nothing was under way at the last tick.
+    quiet: bool,
     /// Whether requests on the wire have been cut since the lease last held.
     lease_cut: bool,
 }
@@ -192,6 +196,7 @@ impl Running {
             waiting: Vec::new(),
             next_tick: now,
             next_positions: now,
+            quiet: false,
             lease_cut: false,
         })
     }
@@ -230,7 +235,9 @@ impl Running {
                 () = self.bell.notified() => {
                     self.assign_waiting();
                     // Whatever it is, the quiet is over.
-                    self.next_tick = self.next_tick.min(Instant::now() + TICK);
+                    let now = Instant::now();
+                    self.next_tick = self.next_tick.min(now + TICK);
+                    self.next_positions = self.next_positions.min(now + POSITIONS);
                 }
                 () = tokio::time::sleep_until(wake) => self.pass_time()?,
             }
@@ -251,7 +258,7 @@ impl Running {
             return Err(ModuleError::Fetch(*partition));
         }
         if now >= self.next_positions {
-            self.next_positions = now + POSITIONS;
+            self.next_positions = now + if self.quiet { QUIET_POSITIONS } else { POSITIONS };
             self.take_positions();
             self.tell_stopped(now);
             self.tell_outage(now);
@@ -259,7 +266,8 @@ impl Running {
         }
         let mut dispatcher = self.dispatcher.borrow_mut();
         dispatcher.tick(now);
-        self.next_tick = now + if dispatcher.doze() { QUIET_TICK } else { TICK };
+        self.quiet = dispatcher.doze();
+        self.next_tick = now + if self.quiet { QUIET_TICK } else { TICK };
         // Once the lease holds again it may run out again.
         self.lease_cut = self.lease_cut && self.lease.cut_due().now_or_never().is_some();
         Ok(())
