@@ -1,9 +1,9 @@
 //! What the brokers know of a topic: its partitions, and where each partition's log starts and ends.
 //!
 //! Coordination needs these few numbers; records are fetched elsewhere. One rdkafka client for the process, made
-//! when it is first needed and again after a failure, because the brokers may all have moved. librdkafka's calls
-//! block, so they run on Tokio's blocking threads. An answer that failed is never taken for "no partitions" or
-//! for an offset.
+//! when it is first needed and again after a failure, because the brokers may all have moved; modules that ask at the
+//! same time, as all do at the start, wait for it to be made once. librdkafka's calls block, so they run on Tokio's
+//! blocking threads. An answer that failed is never taken for "no partitions" or for an offset.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,8 +12,9 @@ use kcommon::kafka::{CommitOffset, PartitionId, TopicName};
 use kcommon::zookeeper::{self, Session};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
 
 /// How long one question to the brokers may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -116,16 +117,7 @@ impl Watermarks {
     ) -> Result<Vec<CommitOffset>, WatermarkError> {
         let (topic, partitions) = (topic.clone(), partitions.to_vec());
         self.ask(session, move |client| {
-            let offset = |partition: &PartitionId| {
-                let (start, next) = client.fetch_watermarks(topic.as_str(), partition.0, PATIENCE)?;
-                let number = match end {
-                    LogEnd::Start => start,
-                    LogEnd::End => next,
-                };
-                CommitOffset::try_from(number)
-                    .map_err(|_sentinel| KafkaError::OffsetFetch(rdkafka::error::RDKafkaErrorCode::NoOffset))
-            };
-            partitions.iter().map(offset).collect()
+            ends(client, topic.as_str(), &partitions, end)
         })
         .await
     }
@@ -135,26 +127,25 @@ impl Watermarks {
         session: &Session,
         question: impl FnOnce(&BaseConsumer) -> Result<T, KafkaError> + Send + 'static,
     ) -> Result<T, WatermarkError> {
-        let known = lock(&self.client).clone();
-        let bootstrap = if known.is_some() {
-            String::new()
+        let bootstrap = if lock(&self.client).is_some() {
+            None
         } else {
-            self.bootstrap(session).await?
+            Some(self.bootstrap(session).await?)
         };
         let shared = Arc::clone(&self.client);
         let asking = tokio::task::spawn_blocking(move || {
-            let client = match known {
-                Some(client) => client,
-                None => Arc::new(connect(&bootstrap)?),
-            };
+            let client = present(&shared, bootstrap.as_deref())?;
             for _ in 0..DISCARDED_EVENTS {
                 if client.poll(Duration::ZERO).is_none() {
                     break;
                 }
             }
             let answer = question(&client);
-            // Dropping blocks for a moment, so it happens here too.
-            *lock(&shared) = answer.is_ok().then_some(client);
+            if answer.is_err() {
+                let failed = lock(&shared).take_if(|shared| Arc::ptr_eq(shared, &client));
+                // Dropping blocks for a moment, so it happens here too, and without the lock.
+                drop(failed);
+            }
             answer
         });
         asking
@@ -175,6 +166,54 @@ impl Watermarks {
         }
         Ok(brokers.join(","))
     }
+}
+
+/// The client of all, made at `bootstrap` if there is none.
+fn present(
+    slot: &Mutex<Option<Arc<BaseConsumer>>>,
+    bootstrap: Option<&str>,
+) -> Result<Arc<BaseConsumer>, KafkaError> {
+    let mut slot = lock(slot);
+    if let Some(client) = &*slot {
+        return Ok(Arc::clone(client));
+    }
+    // The one that was there when we looked has failed since.
+    let bootstrap = bootstrap.ok_or(KafkaError::MetadataFetch(RDKafkaErrorCode::AllBrokersDown))?;
+    let client = Arc::new(connect(bootstrap)?);
+    *slot = Some(Arc::clone(&client));
+    Ok(client)
+}
+
+/// One end of each log, by one request to each leader. (`fetch_watermarks` asks for both ends of one partition, with two
+/// requests and their round trips: the first start of 50 modules with 64 partitions took six seconds.) librdkafka puts the
+/// "offsets for times" as they are into the request, and these two times mean the ends in Kafka's protocol.
+fn ends(
+    client: &BaseConsumer,
+    topic: &str,
+    partitions: &[PartitionId],
+    end: LogEnd,
+) -> Result<Vec<CommitOffset>, KafkaError> {
+    let time = match end {
+        LogEnd::Start => Offset::Beginning,
+        LogEnd::End => Offset::End,
+    };
+    let mut asked = TopicPartitionList::with_capacity(partitions.len());
+    for partition in partitions {
+        asked.add_partition_offset(topic, partition.0, time)?;
+    }
+    let answered = client.offsets_for_times(asked, PATIENCE)?;
+    let offset = |partition: &PartitionId| {
+        let no_offset = KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset);
+        let found = answered
+            .find_partition(topic, partition.0)
+            .ok_or(no_offset.clone())?;
+        found.error()?;
+        match found.offset() {
+            Offset::Offset(number) => CommitOffset::try_from(number).map_err(|_sentinel| no_offset),
+            _ => Err(no_offset),
+        }
+    };
+    partitions.iter().map(offset).collect()
 }
 
 fn connect(bootstrap: &str) -> Result<BaseConsumer, KafkaError> {
