@@ -82,6 +82,15 @@ impl Claims {
         self.held.len()
     }
 
+    /// How many partitions are ours: claimed, and not yet released.
+    #[must_use]
+    pub fn owned(&self) -> usize {
+        self.held
+            .values()
+            .filter(|phase| !matches!(phase, Phase::Claiming))
+            .count()
+    }
+
     /// Whether a classic member is in the group.
     #[must_use]
     pub fn is_classic(&self) -> bool {

@@ -164,8 +164,9 @@ impl Coordinator {
             Event::Time => {
                 let present = self.wants_to_be_present();
                 if let Some(life) = &mut self.life {
-                    self.joined |= present && life.can_look();
-                    life.tick(present);
+                    let joins = !self.joined && present && life.can_look();
+                    self.joined |= joins;
+                    life.tick(present, joins);
                 }
             }
             Event::Answer(answer) => {

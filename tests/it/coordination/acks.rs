@@ -1,23 +1,18 @@
 //! Stored acknowledgements on a real ZooKeeper: handed over beside the offset, void after anybody else's write, and never
 //! in the way of a commit. And the topic that they belong to.
 
-use kcommon::zookeeper::{Node, Session, Settings};
-use ktests::{Proxy, eventually};
+use kcommon::zookeeper::{Node, Session};
+use ktests::eventually;
 use ktransfer::acks::Map;
 use ktransfer::assignment::CommitOutcome;
 use ktransfer::coordinator::Ended;
 
-use super::instance::{SESSION, SOON, Start};
-use super::scene::Scene;
+use super::instance::{SESSION, SOON};
+use super::scene::{Scene, settings};
 
 /// An operator's session that sees bytes and transactions.
 async fn session(scene: &Scene) -> Session {
-    let settings = Settings {
-        hosts: vec![scene.cluster.zookeeper.clone()],
-        chroot: scene.cluster.chroot.clone(),
-        session_timeout: SESSION,
-    };
-    Session::connect(&settings).await.unwrap()
+    Session::connect(&settings(&scene.cluster)).await.unwrap()
 }
 
 /// What the acks znode of partition 0 says, and whether it holds.
@@ -142,10 +137,7 @@ async fn a_missing_or_strange_acks_znode_costs_no_commit() {
 #[tokio::test]
 async fn acknowledgements_whose_answer_is_lost_are_found_out() {
     let scene = Scene::new("ackslost", 1).await;
-    let proxy = Proxy::start(&scene.cluster.zookeeper).await;
-    let mut start = Start::new("a:1", &scene.name, &scene.name);
-    start.zookeeper = Some(proxy.address());
-    let mut one = start.on(&scene.cluster);
+    let (proxy, mut one) = scene.start_behind("a:1", SESSION).await;
     one.begins_with(0, 0, &[]).await;
     committed(one.commit_with(0, 5, &[7]).await, 5);
     proxy.hold_answers();

@@ -1,8 +1,20 @@
 //! What every scenario of coordination begins with.
 
-use ktests::{Cluster, NewRecord, Znodes, cluster, unique};
+use std::time::Duration;
 
-use super::instance::{Instance, Start};
+use kcommon::zookeeper::Settings;
+use ktests::{Cluster, NewRecord, Proxy, Znodes, cluster, unique};
+
+use super::instance::{Instance, SESSION, Start};
+
+/// How to reach the ZooKeeper of `cluster`.
+pub(super) fn settings(cluster: &Cluster) -> Settings {
+    Settings {
+        hosts: vec![cluster.zookeeper.clone()],
+        chroot: cluster.chroot.clone(),
+        session_timeout: SESSION,
+    }
+}
 
 /// A topic, a module of the same name, and an operator's view of the znodes.
 pub(super) struct Scene {
@@ -25,6 +37,25 @@ impl Scene {
 
     pub(super) fn start(&self, member: &'static str) -> Instance {
         Start::new(member, &self.name, &self.name).on(&self.cluster)
+    }
+
+    /// An instance that reaches ZooKeeper through the proxy only.
+    pub(super) async fn start_behind(&self, member: &'static str, session: Duration) -> (Proxy, Instance) {
+        let proxy = Proxy::start(&self.cluster.zookeeper).await;
+        let mut start = Start::new(member, &self.name, &self.name);
+        start.zookeeper = Some(proxy.address());
+        start.session_timeout = session;
+        (proxy, start.on(&self.cluster))
+    }
+
+    /// What the offset znode of a partition holds.
+    pub(super) async fn offset(&self, partition: i32) -> Option<String> {
+        self.znodes.get(&self.offset_path(partition)).await.unwrap()
+    }
+
+    /// Which member owns a partition.
+    pub(super) async fn owner(&self, partition: i32) -> Option<String> {
+        self.znodes.get(&self.owner_path(partition)).await.unwrap()
     }
 
     pub(super) fn path(&self, below: &str) -> String {

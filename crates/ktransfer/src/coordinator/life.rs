@@ -55,6 +55,8 @@ pub(super) struct Life {
     unowned: Unowned,
     /// Whether the last look found a partition without owner.
     free: bool,
+    /// Whether we were a member after the last look.
+    member: bool,
     /// Whether the deletion of our `ids` znode is on its way.
     leaving: bool,
     /// `None` while the brokers are being asked.
@@ -81,6 +83,7 @@ impl Life {
             unable: None,
             unowned: Unowned::default(),
             free: false,
+            member: false,
             leaving: false,
             next_topic: Some(now),
             next_identity: now + IDENTITY_EVERY,
@@ -143,6 +146,8 @@ impl Life {
         let steps = jobs::take(answer, now, &mut self.claims, &mut self.looks, confirm);
         if is_commit {
             meters.acks_stored.set(gauge(self.claims.stored_above()));
+        } else {
+            meters.held.set(gauge(self.claims.owned() as u64));
         }
         steps
     }
@@ -179,14 +184,7 @@ impl Life {
 
     /// When [`Life::tick`] has something to do.
     pub(super) fn wake(&self) -> Instant {
-        let due = self.looks.due().filter(|_due| self.progress == Progress::Ready);
-        let look = due.map(|due| {
-            let release = self.claims.next_release(self.partitions.len());
-            // A release that was due at the last look waits for its drain, not for another look.
-            let release = release.filter(|at| *at > self.looks.last());
-            release.map_or(due, |at| due.min(at))
-        });
-        let times = [look, self.next_topic];
+        let times = [self.look_at(), self.next_topic];
         times
             .into_iter()
             .flatten()
@@ -194,8 +192,17 @@ impl Life {
             .unwrap_or_else(|| Instant::now() + FULL_EVERY)
     }
 
-    /// Begins what is due: asks for the topic, looks at the group. `present` says whether we want to be a member.
-    pub(super) fn tick(&mut self, present: bool) {
+    fn look_at(&self) -> Option<Instant> {
+        let due = self.looks.due().filter(|_due| self.progress == Progress::Ready)?;
+        let release = self.claims.next_release(self.partitions.len());
+        // A release that was due at the last look waits for its drain, not for another look.
+        let release = release.filter(|at| *at > self.looks.last());
+        Some(release.map_or(due, |at| due.min(at)))
+    }
+
+    /// Begins what is due: asks for the topic, looks at the group. `present` says whether we want to be a member, and
+    /// `joins` that we want it for the first time.
+    pub(super) fn tick(&mut self, present: bool, joins: bool) {
         let now = Instant::now();
         if self.next_topic.is_some_and(|at| at <= now) {
             self.next_topic = None;
@@ -213,7 +220,9 @@ impl Life {
             self.jobs
                 .push(async move { Answer::Identity(store.topic_identity().await) }.boxed());
         }
-        self.looks.begin(present, now);
+        if self.look_at().is_some_and(|at| joins || at <= now) {
+            self.looks.begin(present, now);
+        }
     }
 
     /// Takes the outcome of a look in; what follows from it.
@@ -266,6 +275,7 @@ impl Life {
         match self.progress {
             Progress::Waiting => return Health::Starting("asking the brokers for the topic"),
             Progress::Preparing => return Health::Starting("making the module's znodes"),
+            Progress::Ready if !self.member => return Health::Starting("joining the group"),
             Progress::Ready => {}
         }
         let mut stopped = self.claims.stopped();
@@ -285,6 +295,7 @@ impl Life {
 
     fn seen(&mut self, seen: Seen, overtaken: BTreeSet<PartitionId>, meters: &Meters) -> Vec<Step> {
         let now = Instant::now();
+        self.member = seen.members.contains(&self.store.member);
         let view = View {
             session: self.store.session.id().0,
             partitions: self.partitions.clone(),
@@ -324,7 +335,7 @@ impl Life {
             );
         }
         meters.unowned.set(gauge(self.unowned.overdue() as u64));
-        meters.held.set(gauge(self.claims.len() as u64));
+        meters.held.set(gauge(self.claims.owned() as u64));
         meters.stopped.set(gauge(self.claims.stopped().count() as u64));
         meters.acks_stored.set(gauge(self.claims.stored_above()));
         steps

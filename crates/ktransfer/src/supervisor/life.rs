@@ -58,15 +58,17 @@ impl<'a> Life<'a> {
     }
 
     pub(super) async fn run(self, watched: &mut Watched, stop: &CancellationToken) -> Ended {
+        self.latch.not_ready("starting");
         let (brokers, prefetch) = tokio::select! {
             () = stop.cancelled() => return Ended::Stopped,
             found = async { (self.brokers().await, self.prefetch().await) } => found,
         };
-        self.latch.ready();
         let mut halves = match self.start(brokers, prefetch) {
             Ok(halves) => halves,
             Err(error) => return Ended::Failed(format!("cannot start a thread: {error}")),
         };
+        // Not before its halves have a say of their own: in between nothing would speak against being ready.
+        self.latch.ready();
         // Kept while the file is refused: dropping it takes its reason away.
         let mut _refused = None;
         loop {
