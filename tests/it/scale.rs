@@ -16,6 +16,9 @@ fn partitions() -> usize {
     std::env::var("KTESTS_PARTITIONS").map_or(16, |partitions| partitions.parse().unwrap())
 }
 
+/// Twice the time after which an instance reads everything again.
+const PERIOD: Duration = Duration::from_secs(10);
+
 struct Fleet {
     own: OwnCluster,
     topic: String,
@@ -96,12 +99,26 @@ impl Fleet {
         zookeeper_received(&self.own.cluster.zookeeper).unwrap()
     }
 
-    /// How many requests a second come while nothing moves.
-    async fn idle_rate(&self) -> u64 {
-        const TIME: Duration = Duration::from_secs(10);
+    /// What ZooKeeper receives because of `change`, until it has settled. What comes anyhow is counted in as long a time
+    /// afterwards, with the same instances: each reads everything again at equal intervals, so many of them in both.
+    async fn caused<T>(&self, change: impl Future<Output = T>) -> (T, u64) {
+        let (before, began) = (self.requests(), tokio::time::Instant::now());
+        let outcome = change.await;
+        let settled = began.elapsed();
+        let mut end = began + PERIOD;
+        while end < tokio::time::Instant::now() {
+            end += PERIOD;
+        }
+        tokio::time::sleep_until(end).await;
+        let with = self.requests() - before;
         let before = self.requests();
-        tokio::time::sleep(TIME).await;
-        (self.requests() - before) / TIME.as_secs()
+        tokio::time::sleep(end - began).await;
+        let without = self.requests() - before;
+        println!(
+            "settled in {settled:?}: {with} requests in {:?}, {without} while nothing moves",
+            end - began
+        );
+        (outcome, with.saturating_sub(without))
     }
 
     async fn owned_in_zookeeper(&self) -> usize {
@@ -112,11 +129,6 @@ impl Fleet {
         }
         owned
     }
-}
-
-/// Requests beyond those of idle times.
-fn beyond(requests: u64, idle: u64, time: Duration) -> u64 {
-    requests.saturating_sub(idle * time.as_secs().saturating_add(1))
 }
 
 #[tokio::test]
@@ -142,40 +154,48 @@ async fn fifty_modules_on_four_instances_are_owned_soon_and_cost_what_moves() {
         fleet.requests() - before
     );
     fleet.wait_owned().await;
-    let idle = fleet.idle_rate().await;
-    println!("{idle} requests a second while nothing moves");
 
     // One module gets one more instance: a fifth of its partitions move.
-    let moved = partitions() / (INSTANCES + 1);
-    let (began, before) = (Instant::now(), fleet.requests());
-    let mut fifth = fleet.setup(1).spawn();
-    eventually("it has its share", PATIENCE, async || {
-        fifth.metric("ktransfer_partitions_held", &[]).await == Some(f64::from(u32::try_from(moved).unwrap()))
-    })
-    .await;
-    let small = beyond(fleet.requests() - before, idle, began.elapsed());
-    println!("{moved} of {all} moved: {small} requests");
+    let few = partitions() / (INSTANCES + 1);
+    let joins = async {
+        let fifth = fleet.setup(1).spawn();
+        eventually("it has its share", PATIENCE, async || {
+            let held = fifth.metric("ktransfer_partitions_held", &[]).await;
+            held == Some(f64::from(u32::try_from(few).unwrap()))
+        })
+        .await;
+        fifth
+    };
+    let (mut fifth, cost_of_few) = fleet.caused(joins).await;
+    println!("{few} of {all} moved: {cost_of_few} requests");
     fifth.kill().await;
     fleet.wait_shared().await;
 
     let mut lost = fleet.instances.pop().unwrap();
-    let moved_by_loss = all / INSTANCES;
-    let (began, before) = (Instant::now(), fleet.requests());
-    lost.kill().await;
-    fleet.wait_shared().await;
-    println!("all owned {:?} after an instance was lost", began.elapsed());
-    let large = beyond(fleet.requests() - before, idle, began.elapsed());
-    println!("{moved_by_loss} of {all} moved: {large} requests");
+    let many = all / INSTANCES;
+    let is_lost = async {
+        let began = Instant::now();
+        lost.kill().await;
+        fleet.wait_shared().await;
+        println!("all owned {:?} after an instance was lost", began.elapsed());
+    };
+    let ((), cost_of_many) = fleet.caused(is_lost).await;
+    println!("{many} of {all} moved: {cost_of_many} requests");
     fleet.wait_owned().await;
 
-    // What each moved partition costs: its claim and release, and that every member of its module reads of it.
-    let bound = |moved: usize| u64::try_from(100 * moved).unwrap();
+    // What a change costs: in each module that it concerns, a few looks of each member, and for each partition that moves
+    // its claim and release and what the members read of it. Not what the partitions cost that stay, nor the other modules.
+    let bound = |modules: usize, moved: usize| u64::try_from(200 * modules + 20 * moved).unwrap();
     assert!(
-        small < bound(moved.max(1)),
-        "{moved} partitions moved for {small} requests"
+        bound(1, few) < u64::try_from(all).unwrap(),
+        "a request for every partition would be too many"
     );
     assert!(
-        large < bound(moved_by_loss),
-        "{moved_by_loss} partitions moved for {large} requests"
+        cost_of_few < bound(1, few),
+        "{few} partitions moved for {cost_of_few} requests"
+    );
+    assert!(
+        cost_of_many < bound(MODULES, many),
+        "{many} partitions moved for {cost_of_many} requests"
     );
 }
