@@ -74,6 +74,8 @@ pub struct Dispatcher {
     /// What the commits of the whole process store.
     stored: Stored,
     outbox: VecDeque<Report>,
+    /// Revoked before they began, while requests of older epochs are on the wire. At most one for each partition.
+    unbegun: Vec<Assignment>,
     /// Whether the module's loop sleeps longer, until the bell rings.
     dozing: bool,
     /// Rung when the module's loop has something new to do: a report, an earlier back-off, the first record after a quiet time.
@@ -97,6 +99,7 @@ impl Dispatcher {
             budget,
             stored,
             outbox: VecDeque::new(),
+            unbegun: Vec::new(),
             dozing: false,
             bell: Rc::new(Notify::new()),
             thirst: Rc::new(Notify::new()),
@@ -141,12 +144,8 @@ impl Dispatcher {
     /// latest.
     pub fn revoke(&mut self, assignment: Assignment, deadline: Instant) {
         let Some(partition) = self.partitions.get_mut(&assignment.epoch) else {
-            self.report(Report::Drained {
-                assignment,
-                done: None,
-                cut: 0,
-            });
-            return;
+            self.unbegun.push(assignment);
+            return self.answer_unbegun();
         };
         partition.phase = Phase::Draining { deadline, cut: 0 };
         self.scheduler.close(partition.lane);
@@ -295,8 +294,28 @@ impl Dispatcher {
         self.partitions.remove(&epoch);
         self.waits.forget(epoch);
         self.share_out();
+        self.answer_unbegun();
         // A partition that was assigned anew may have waited for this end.
         self.bell.notify_one();
+    }
+
+    /// Answers the revokes of epochs that never began, once nothing of older ones of their partitions is on the wire.
+    fn answer_unbegun(&mut self) {
+        for assignment in std::mem::take(&mut self.unbegun) {
+            let older = |known: &Partition| {
+                known.assignment.partition == assignment.partition
+                    && known.assignment.epoch < assignment.epoch
+            };
+            if self.partitions.values().any(older) {
+                self.unbegun.push(assignment);
+            } else {
+                self.report(Report::Drained {
+                    assignment,
+                    done: None,
+                    cut: 0,
+                });
+            }
+        }
     }
 
     fn share_out(&mut self) {

@@ -286,6 +286,32 @@ fn what_is_lost_is_cut_and_never_reported() {
 }
 
 #[test]
+fn a_revoke_of_what_has_not_begun_waits_for_the_requests_of_older_epochs() {
+    let mut world = World::new(bounds());
+    let old = world.assign(0);
+    world.admit(old, 0, b"a", Entry::Pending);
+    let job = world.dispatcher.take(Seat(0)).unwrap();
+    world.dispatcher.lose(old);
+    let new = Assignment {
+        partition: PartitionId(0),
+        epoch: world.epochs.next(),
+    };
+    world.dispatcher.revoke(new, world.now);
+    assert_eq!(
+        world.due_report(),
+        None,
+        "another would push beside the old request"
+    );
+    world.dispatcher.end(Seat(0), job, End::Cut);
+    let drained = Report::Drained {
+        assignment: new,
+        done: None,
+        cut: 0,
+    };
+    assert_eq!(world.due_report(), Some(drained));
+}
+
+#[test]
 fn an_end_of_an_earlier_epoch_changes_nothing_in_a_later_one() {
     let mut world = World::new(bounds());
     let old = world.assign(0);
