@@ -224,8 +224,9 @@ impl Claims {
                 life.checked = now;
                 match found {
                     Some(found) if found != life.stored => {
-                        // The same value in another version is no move: it was created or written again.
-                        if found.bytes == life.stored.bytes {
+                        // The same value in another version is no move, it was created or written again; but after a
+                        // commit that may have been stored it is a move back.
+                        if found.bytes == life.stored.bytes && life.unsure.is_none() {
                             life.stored = found;
                             return Vec::new();
                         }

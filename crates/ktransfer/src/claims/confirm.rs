@@ -58,14 +58,16 @@ impl Claims {
         let Some(found) = found.filter(|found| *found != life.stored) else {
             return Vec::new();
         };
-        let unsure = life.unsure.take().is_some_and(|position| {
+        let unsure = life.unsure.take();
+        let is_ours = unsure.is_some_and(|position| {
             let stored = Stored {
                 bytes: position.to_znode(),
                 version: life.stored.version.wrapping_add(1),
             };
             found == stored
         });
-        if unsure || found.bytes == life.stored.bytes {
+        // After a commit that may have been stored the former value is a move back.
+        if is_ours || unsure.is_none() && found.bytes == life.stored.bytes {
             life.stored = found;
             return Vec::new();
         }

@@ -482,6 +482,27 @@ fn a_look_that_a_commit_overtook_is_no_move() {
 }
 
 #[test]
+fn the_former_value_after_a_commit_that_may_have_been_stored_is_a_move_back() {
+    let unsure = || {
+        let (mut scene, assignment) = Scene::running();
+        let _again = scene.commit(assignment, below(9), Ok(Written::NotStored));
+        (scene, assignment)
+    };
+    let (mut scene, assignment) = unsure();
+    let _confirm = scene.claims.reattached();
+    let found = Confirmed::Ours(Some(stored("7", 7)));
+    assert_eq!(
+        revoked(&scene.claims.confirmed(assignment, found, scene.now)),
+        assignment
+    );
+    let (mut scene, assignment) = unsure();
+    scene.now += CHECK_EVERY;
+    let look = scene.looks();
+    let steps = scene.claims.looked(P, look, Some(stored("7", 7)), scene.now);
+    assert_eq!(revoked(&steps), assignment);
+}
+
+#[test]
 fn a_partition_stopped_by_garbage_is_released_as_it_is_found() {
     let (mut scene, steps) = Scene::claimed("garbage");
     assert_eq!(steps, []);
