@@ -185,8 +185,8 @@ fn present(
 }
 
 /// One end of each log, by one request to each leader. (`fetch_watermarks` asks for both ends of one partition, with two
-/// requests and their round trips: the first start of 50 modules with 64 partitions took six seconds.) librdkafka puts the
-/// "offsets for times" as they are into the request, and these two times mean the ends in Kafka's protocol.
+/// requests and a round trip for each partition.) librdkafka puts the "offsets for times" as they are into the request, and
+/// these two times mean the ends in Kafka's protocol.
 fn ends(
     client: &BaseConsumer,
     topic: &str,
