@@ -113,9 +113,12 @@ impl Member {
             what => self.module.handle(what, env),
         }
         self.exchange(env);
+        if what.is_of_module() {
+            self.run_module(env);
+        }
     }
 
-    /// Orders and reports go on their way.
+    /// Orders go on their way.
     fn exchange(&mut self, env: &mut Env<'_>) {
         for epoch in std::mem::take(&mut env.confirmed) {
             self.lease.confirm(epoch);
@@ -124,6 +127,10 @@ impl Member {
             self.orders.push_back(order);
             env.soon(What::Order);
         }
+    }
+
+    /// What the tasks of the module do next; its reports go on their way.
+    fn run_module(&mut self, env: &mut Env<'_>) {
         self.module.settle(env);
         while let Some(report) = self.module.next_report(env) {
             self.reports.push_back(report);

@@ -205,7 +205,7 @@ impl World {
         connection.outstanding.remove(&number);
         connection.client.answer(number, outcome);
         let process = connection.process;
-        self.at(0, Event::Member(process, What::Answered(session, label, number)));
+        self.member_event(process, What::Answered(session, label, number));
     }
 
     fn arrive(&mut self, ticket: Ticket, generation: u32, request: &Request) {

@@ -293,7 +293,7 @@ impl World {
         self.members.iter().position(|member| member.process == process)
     }
 
-    fn member_event(&mut self, process: u64, what: What) {
+    pub(super) fn member_event(&mut self, process: u64, what: What) {
         let Some(at) = self.index_of(process) else { return };
         let known = &self.truth.processes[&process];
         let awake = if what.is_of_module() {
