@@ -1,5 +1,7 @@
 //! kproxy on a real Kafka: what it stores, what it refuses, whom it cuts, and how it ends.
 
+#[cfg(test)]
+mod batch;
 mod clients;
 mod faults;
 mod limits;
@@ -7,6 +9,8 @@ mod limits;
 mod metadata;
 mod process;
 mod refusals;
+#[cfg(test)]
+mod rest;
 mod stop;
 #[cfg(test)]
 mod world;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result};
+use rustix::process::Signal;
 
 pub use files::CHROOT;
 pub use jars::KAFKA_3;
@@ -189,6 +190,22 @@ impl OwnCluster {
     /// It does not answer.
     pub async fn start_broker(&mut self) -> Result<()> {
         self.with(|local| local.start_broker(0)).await
+    }
+
+    /// The first broker stands still: it takes connections and requests, and answers nothing.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub async fn freeze_broker(&mut self) -> Result<()> {
+        self.with(|local| local.signal_broker(0, Signal::STOP)).await
+    }
+
+    /// The first broker goes on.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub async fn thaw_broker(&mut self) -> Result<()> {
+        self.with(|local| local.signal_broker(0, Signal::CONT)).await
     }
 
     async fn with(&mut self, work: impl FnOnce(&mut Local) -> Result<()> + Send + 'static) -> Result<()> {

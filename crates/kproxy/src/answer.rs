@@ -7,11 +7,11 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::Response;
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::{Response, StatusCode};
 use serde_json::json;
 
-use crate::client::Stored;
+use crate::client::{Report, Stored};
 use crate::failure::Failure;
 
 /// A whole answer in memory.
@@ -23,40 +23,101 @@ pub(crate) fn stored(topic: &str, stored: Stored) -> Answer {
     let mut text = String::with_capacity(topic.len() + 96);
     text.push_str("{\"topic\":\"");
     text.push_str(topic);
-    text.push_str("\",\"partition\":");
-    push(&mut text, Some(stored.partition.into()));
-    text.push_str(",\"offset\":");
-    push(&mut text, stored.offset);
-    text.push_str(",\"timestamp\":");
-    push(&mut text, stored.timestamp);
+    text.push_str("\",");
+    push_place(&mut text, stored);
     text.push('}');
     json(text)
 }
 
-/// Any other status: what happened, and whether the record may be stored. `close` ends the connection after it.
+/// The outcomes of a batch's records in their order, and what ended it early. 200: all are stored. 207: some are. Else the
+/// status of the first failure.
 #[must_use]
-pub(crate) fn failed(failure: &Failure, close: bool) -> Answer {
+pub(crate) fn batch(reports: &[Report], end: Option<&Failure>) -> Answer {
+    let mut text = String::with_capacity(reports.len() * 64 + 32);
+    text.push_str("{\"results\":[");
+    for (number, report) in reports.iter().enumerate() {
+        if number > 0 {
+            text.push(',');
+        }
+        match report {
+            Ok(stored) => {
+                text.push('{');
+                push_place(&mut text, *stored);
+                text.push('}');
+            }
+            Err(failure) => text.push_str(&told(failure).to_string()),
+        }
+    }
+    text.push(']');
+    if let Some(end) = end {
+        text.push_str(",\"error\":");
+        text.push_str(&told(end)["error"].to_string());
+    }
+    text.push('}');
+    let mut answer = json(text);
+    let first = reports.iter().find_map(|report| report.as_ref().err()).or(end);
+    if let Some(first) = first {
+        let told = first.told();
+        let any_stored = reports.iter().any(Result::is_ok);
+        *answer.status_mut() = if any_stored {
+            StatusCode::MULTI_STATUS
+        } else {
+            told.status
+        };
+        if let Some(seconds) = told.retry_after.filter(|_| !any_stored) {
+            answer
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+    }
+    answer
+}
+
+/// A failure as JSON.
+fn told(failure: &Failure) -> serde_json::Value {
     let told = failure.told();
-    let body = json!({
+    json!({
         "error": {
             "code": told.code,
             "message": failure.to_string(),
             "outcome": told.outcome.as_str(),
         }
-    });
-    let mut answer = json(body.to_string());
+    })
+}
+
+fn push_place(text: &mut String, stored: Stored) {
+    text.push_str("\"partition\":");
+    push(text, Some(stored.partition.into()));
+    text.push_str(",\"offset\":");
+    push(text, stored.offset);
+    text.push_str(",\"timestamp\":");
+    push(text, stored.timestamp);
+}
+
+/// Any other status: what happened, and whether the record may be stored. `close` ends the connection after it.
+#[must_use]
+pub(crate) fn failed(failure: &Failure, close: bool) -> Answer {
+    let mut answer = json(told(failure).to_string());
+    let told = failure.told();
     *answer.status_mut() = told.status;
     let headers = answer.headers_mut();
-    if let Some(seconds) = told.retry_after {
-        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-    }
     if *failure == Failure::Method {
         headers.insert(ALLOW, HeaderValue::from_static("POST"));
     }
     if close {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    retry_after(&mut answer, failure);
     answer
+}
+
+/// Tells when to try again, if that helps.
+pub(crate) fn retry_after(answer: &mut Answer, failure: &Failure) {
+    if let Some(seconds) = failure.told().retry_after {
+        answer
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
 }
 
 /// Tells the client that the connection ends with this answer.
@@ -65,7 +126,8 @@ pub(crate) fn close(answer: &mut Answer) {
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
 }
 
-fn json(text: String) -> Answer {
+/// An answer of 200 with this JSON.
+pub(crate) fn json(text: String) -> Answer {
     let mut answer = Response::new(Full::new(Bytes::from(text)));
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

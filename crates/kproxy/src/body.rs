@@ -24,48 +24,24 @@ pub(crate) struct Receiver<'a> {
     pub(crate) request_began: Instant,
 }
 
-impl Receiver<'_> {
+impl<'a> Receiver<'a> {
     /// The whole body. `permit` grows with a body whose length was not announced.
     ///
     /// # Errors
     /// The body is empty, too large, too slow or broken, or there is no room for it.
-    pub(crate) async fn receive(
-        &self,
-        body: Option<Incoming>,
-        permit: &mut Permit,
-    ) -> Result<Bytes, Failure> {
-        let mut body = body.ok_or(Failure::BrokenBody)?;
-        let announced = body.size_hint().exact();
-        let mut began = None;
+    pub(crate) async fn receive(self, body: &'a mut Incoming, permit: &mut Permit) -> Result<Bytes, Failure> {
+        let mut pieces = self.pieces(body);
         let mut first = Bytes::new();
         let mut whole = BytesMut::new();
-        loop {
-            let received = first.len() + whole.len();
-            if announced.is_some() && body.is_end_stream() {
-                break;
-            }
-            let frame = match body.frame().now_or_never() {
-                Some(frame) => frame,
-                None => {
-                    self.wait(&mut body, began.get_or_insert_with(Instant::now), received)
-                        .await?
-                }
-            };
-            let Some(frame) = frame else { break };
-            let Ok(data) = frame.map_err(|_broken| Failure::BrokenBody)?.into_data() else {
-                continue; // trailers mean nothing here
-            };
-            let length = received.saturating_add(data.len());
-            if length > self.max {
-                return Err(Failure::BodyTooLarge(self.max));
-            }
-            permit.grow(length).map_err(Failure::Full)?;
-            if received == 0 {
+        while let Some(data) = pieces.next().await? {
+            let before = first.len() + whole.len();
+            permit.grow(pieces.received).map_err(Failure::Full)?;
+            if before == 0 {
                 first = data;
                 continue;
             }
             if whole.is_empty() {
-                whole.reserve(length * 2);
+                whole.reserve(pieces.received * 2);
                 whole.extend_from_slice(&std::mem::take(&mut first));
             }
             whole.extend_from_slice(&data);
@@ -77,23 +53,68 @@ impl Receiver<'_> {
         Ok(body)
     }
 
+    /// The body piece by piece, as it arrives.
+    pub(crate) fn pieces(self, body: &'a mut Incoming) -> Pieces<'a> {
+        Pieces {
+            announced: body.size_hint().exact().is_some(),
+            receiver: self,
+            body,
+            began: None,
+            received: 0,
+        }
+    }
+}
+
+/// A body that is received piece by piece.
+pub(crate) struct Pieces<'a> {
+    receiver: Receiver<'a>,
+    body: &'a mut Incoming,
+    /// Whether its length is known.
+    announced: bool,
+    /// When it was first waited for.
+    began: Option<Instant>,
+    /// Bytes so far.
+    pub(crate) received: usize,
+}
+
+impl Pieces<'_> {
+    /// The next piece, `None` at the end.
+    ///
+    /// # Errors
+    /// The body is too large, too slow or broken.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        loop {
+            if self.announced && self.body.is_end_stream() {
+                return Ok(None);
+            }
+            let frame = match self.body.frame().now_or_never() {
+                Some(frame) => frame,
+                None => self.wait().await?,
+            };
+            let Some(frame) = frame else { return Ok(None) };
+            let Ok(data) = frame.map_err(|_broken| Failure::BrokenBody)?.into_data() else {
+                continue; // trailers mean nothing here
+            };
+            self.received = self.received.saturating_add(data.len());
+            if self.received > self.receiver.max {
+                return Err(Failure::BodyTooLarge(self.receiver.max));
+            }
+            return Ok(Some(data));
+        }
+    }
+
     /// The next frame of a body that has not arrived yet.
-    async fn wait(
-        &self,
-        body: &mut Incoming,
-        began: &Instant,
-        received: usize,
-    ) -> Result<Option<Result<Frame<Bytes>, hyper::Error>>, Failure> {
+    async fn wait(&mut self) -> Result<Option<Result<Frame<Bytes>, hyper::Error>>, Failure> {
         let progress = Progress {
-            request_began: self.request_began,
-            began: *began,
+            request_began: self.receiver.request_began,
+            began: *self.began.get_or_insert_with(Instant::now),
             last: Instant::now(),
-            received,
+            received: self.received,
         };
-        let Some((deadline, slow)) = progress.deadline(self.limits) else {
-            return Ok(body.frame().await);
+        let Some((deadline, slow)) = progress.deadline(self.receiver.limits) else {
+            return Ok(self.body.frame().await);
         };
-        let frame = tokio::time::timeout_at(deadline.into(), body.frame()).await;
+        let frame = tokio::time::timeout_at(deadline.into(), self.body.frame()).await;
         frame.map_err(|_elapsed| Failure::Slow(slow))
     }
 }

@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use kcommon::readiness::Latch;
 use kcommon::shutdown::Stop;
 use rdkafka::error::KafkaError;
+use rdkafka::metadata::MetadataTopic;
 use tokio::sync::Notify;
 
 use crate::client::{Client, Signals};
 use crate::config;
 use crate::failure::Failure;
-use crate::health::{Change, Health};
+use crate::health::{Change, Health, Stall};
 use crate::meters::Meters;
 use crate::producer::{Producers, base_config};
 use crate::topics::{Known, Topics};
@@ -32,6 +33,8 @@ pub(crate) struct Cluster {
     signals: Arc<Signals>,
     meters: Meters,
     away: AtomicBool,
+    /// How long records may wait without any confirmation.
+    patience: Duration,
     topics: RwLock<Topics>,
     /// Told when the first probe has ended.
     probed: Notify,
@@ -59,6 +62,7 @@ impl Cluster {
             signals: Arc::clone(signals),
             meters,
             away: AtomicBool::new(true),
+            patience: config.stall,
             topics: RwLock::default(),
             probed: Notify::new(),
             asking: tokio::sync::Mutex::default(),
@@ -127,6 +131,42 @@ impl Cluster {
         }
     }
 
+    /// The names of all topics but Kafka's own, sorted; at most a second old, or as old as an unknown name's answer may be.
+    ///
+    /// # Errors
+    /// Nobody can be asked.
+    pub(crate) async fn topic_names(&self) -> Result<Vec<String>, Failure> {
+        {
+            let _turn = self.asking.lock().await;
+            let is_fresh = {
+                let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+                topics.is_fresh(Instant::now())
+            };
+            if !is_fresh {
+                self.list_topics().await.map_err(|_error| Failure::BrokersAway)?;
+            }
+        }
+        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(topics.sorted())
+    }
+
+    /// A topic's partitions, as of now.
+    ///
+    /// # Errors
+    /// It does not exist, or nobody can be asked.
+    pub(crate) async fn describe(&self, name: &str) -> Result<TopicDescription, Failure> {
+        let (client, topic) = (Arc::clone(&self.client), name.to_owned());
+        let described = blocking(move || {
+            let metadata = client.kafka().fetch_metadata(Some(&topic), LIST)?;
+            let found = metadata.topics().iter().find(|found| found.name() == topic);
+            Ok(found
+                .filter(|found| found.error().is_none())
+                .map(TopicDescription::of))
+        });
+        let described = described.await.map_err(|_error| Failure::BrokersAway)?;
+        described.ok_or(Failure::UnknownTopic)
+    }
+
     async fn list_topics(&self) -> Result<(), KafkaError> {
         let began = Instant::now();
         let client = Arc::clone(&self.client);
@@ -162,7 +202,7 @@ impl Cluster {
 
     /// Watches the brokers and the producers until the process stops.
     pub(crate) async fn watch(self: Arc<Self>, producers: Arc<Producers>, latch: Latch, stop: Stop) {
-        let mut health = Health::default();
+        let (mut health, mut stall) = (Health::default(), Stall::default());
         latch.not_ready("no Kafka broker has answered yet");
         while !stop.is_requested() {
             if self.signals.suspected.swap(false, Ordering::Relaxed) {
@@ -170,12 +210,20 @@ impl Cluster {
             }
             let answered = self.probe().await;
             let delivered = self.signals.delivered.swap(false, Ordering::Relaxed);
+            let waiting = producers.in_flight() > 0;
             self.apply(health.probed(answered, delivered), &latch);
+            if stall.look(waiting, delivered, Instant::now(), self.patience) {
+                self.apply(health.stalled(), &latch);
+                // Whoever waits gets the true answer now: not stored, or possibly stored.
+                producers.purge();
+                self.meters.stalls.increment(1);
+            }
             self.probed.notify_one();
             self.replace_dead(&producers).await;
+            let look = if waiting { Stall::LOOK } else { Duration::MAX };
             tokio::select! {
                 () = self.signals.changed.notified() => {}
-                () = tokio::time::sleep(health.pause()) => {}
+                () = tokio::time::sleep(health.pause().min(look)) => {}
                 () = stop.requested() => {}
             }
         }
@@ -214,6 +262,37 @@ impl Cluster {
             Err(error) => {
                 tracing::error!(%error, "a dead producer could not be replaced; trying again in a second");
             }
+        }
+    }
+}
+
+/// A topic as Kafka describes it.
+#[derive(Debug)]
+pub(crate) struct TopicDescription {
+    pub(crate) name: String,
+    pub(crate) partitions: Vec<PartitionDescription>,
+}
+
+/// One of its partitions; brokers by their ids.
+#[derive(Debug)]
+pub(crate) struct PartitionDescription {
+    pub(crate) id: i32,
+    pub(crate) leader: i32,
+    pub(crate) replicas: Vec<i32>,
+    pub(crate) in_sync: Vec<i32>,
+}
+
+impl TopicDescription {
+    fn of(topic: &MetadataTopic) -> Self {
+        let partitions = topic.partitions().iter().map(|partition| PartitionDescription {
+            id: partition.id(),
+            leader: partition.leader(),
+            replicas: partition.replicas().to_vec(),
+            in_sync: partition.isr().to_vec(),
+        });
+        Self {
+            name: topic.name().to_owned(),
+            partitions: partitions.collect(),
         }
     }
 }

@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hyper::Method;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use hyper::http::request::Parts;
+use tokio::sync::oneshot;
 
 use crate::admission::Permit;
 use crate::answer::{self, Answer};
@@ -19,22 +20,18 @@ use crate::failure::Failure;
 use crate::headers::RecordHeaders;
 use crate::record::Record;
 use crate::request::{self, Commit};
-use crate::service::Service;
+use crate::service::{Arrival, Service};
 
 /// Encoded bodies above this many bytes are decoded where it may take long.
 const DECODED_AT_ONCE: usize = 16 * 1024;
 
 impl Service {
-    /// The record of a request, to Kafka and back. `body` is taken when it is read.
-    pub(super) async fn commit(
-        &self,
-        head: &Parts,
-        body: &mut Option<Incoming>,
-        began: Instant,
-    ) -> Result<Answer, Failure> {
+    /// The record of a request, to Kafka and back.
+    pub(super) async fn commit(&self, request: Arrival<'_>) -> Result<Answer, Failure> {
+        let Arrival { head, body, began } = request;
         let commit = self.check_head(head)?;
         let encoding = Encoding::of(&head.headers)?;
-        let announced = body.as_ref().and_then(|body| body.size_hint().exact());
+        let announced = body.size_hint().exact();
         let length = self.check_length(announced, commit.tombstone)?;
         if self.cluster.is_away() {
             return Err(Failure::BrokersAway);
@@ -47,8 +44,11 @@ impl Service {
         let (body, permit) = if commit.tombstone {
             (None, permit)
         } else {
-            let received = self.receiver(began).receive(body.take(), &mut permit).await?;
-            let (body, permit) = self.decode(encoding, received, permit).await?;
+            let receiver = self.receiver(began, self.http.max_body);
+            let received = receiver.receive(body, &mut permit).await?;
+            let (body, permit) = self
+                .decode(encoding, received, self.http.max_body, permit)
+                .await?;
             (Some(body), permit)
         };
         let bytes = body.as_ref().map_or(0, Bytes::len);
@@ -61,19 +61,16 @@ impl Service {
             timestamp: commit.timestamp,
             headers: headers.into_inner(),
         };
-        let report = match self.producers.send(commit.acks, record, permit) {
+        let lane = self.producers.lane(commit.acks, &permit);
+        let report = match self.producers.send(lane, record, permit) {
             Ok(report) => {
                 // librdkafka has its copy; hyper's buffer can go.
                 drop(body);
-                let report = tokio::time::timeout(self.patience, report).await;
-                report
-                    .ok()
-                    .and_then(Result::ok)
-                    .unwrap_or(Err(Failure::Unconfirmed))
+                self.await_report(report, sent + self.patience).await
             }
             Err(refusal) => Err(refusal),
         };
-        let stored = self.judge(&commit, report)?;
+        let stored = self.judge(&commit.topic, commit.partition.is_some(), report)?;
         self.meters.kafka_seconds.record(sent.elapsed());
         self.meters.body_bytes.increment(bytes as u64);
         self.meters.stored(commit.acks);
@@ -113,25 +110,26 @@ impl Service {
         }
     }
 
-    fn receiver(&self, request_began: Instant) -> Receiver<'_> {
+    /// For a body of at most `max` bytes.
+    pub(super) const fn receiver(&self, request_began: Instant, max: usize) -> Receiver<'_> {
         Receiver {
             limits: &self.http.limits,
-            max: self.http.max_body,
+            max,
             request_began,
         }
     }
 
-    /// The body as it will be stored, and the permit that has grown with it.
-    async fn decode(
+    /// The body decoded, to at most `max` bytes, and the permit that has grown with it.
+    pub(super) async fn decode(
         &self,
         encoding: Encoding,
         body: Bytes,
+        max: usize,
         mut permit: Permit,
     ) -> Result<(Bytes, Permit), Failure> {
         if encoding == Encoding::Identity {
             return Ok((body, permit));
         }
-        let max = self.http.max_body;
         let is_small = body.len() <= DECODED_AT_ONCE;
         let decode = move || {
             let decoded = encoding.decode(&body, max, &mut permit)?;
@@ -147,15 +145,22 @@ impl Service {
         decoded.unwrap_or(Err(Failure::BrokenEncoding))
     }
 
+    /// Waits for Kafka's report on a record.
+    pub(super) async fn await_report(&self, report: oneshot::Receiver<Report>, deadline: Instant) -> Report {
+        let report = tokio::time::timeout_at(deadline.into(), report).await;
+        let report = report.ok().and_then(Result::ok);
+        report.unwrap_or(Err(Failure::Unconfirmed))
+    }
+
     /// A topic that the producer or its broker denies was there when the request came: it is away, maybe for a moment. So is
-    /// a partition that the client did not choose.
-    fn judge(&self, commit: &Commit<'_>, report: Report) -> Report {
+    /// a partition that the client has not `chosen`.
+    pub(super) fn judge(&self, topic: &str, chosen: bool, report: Report) -> Report {
         match report {
             Err(Failure::UnknownTopic) => {
-                self.cluster.forget_topic(&commit.topic);
+                self.cluster.forget_topic(topic);
                 Err(Failure::TopicAway)
             }
-            Err(Failure::UnknownPartition) if commit.partition.is_none() => Err(Failure::TopicAway),
+            Err(Failure::UnknownPartition) if !chosen => Err(Failure::TopicAway),
             report => report,
         }
     }

@@ -122,6 +122,17 @@ const HTTP_KEYS: &[Key] = &[
         changed: "Limited only the record, after the whole body was in memory.",
     },
     Key {
+        path: "max_batch_bytes",
+        kind: Kind::Int {
+            min: 1024,
+            max: 1_099_511_627_776,
+        },
+        need: Need::Default("67108864"),
+        meaning: "Largest body of `POST /commit/batch` in bytes, all its records together; each of them has to keep \
+                  `max_request_size_bytes`. It is never in memory as a whole.",
+        changed: "New.",
+    },
+    Key {
         path: "max_inflight_bytes",
         kind: Kind::Int {
             min: 1_048_576,
@@ -186,6 +197,17 @@ const KAFKA_KEYS: &[Key] = &[
         changed: "New.",
     },
     Key {
+        path: "stall_timeout_ms",
+        kind: Kind::Int {
+            min: 500,
+            max: 300_000,
+        },
+        need: Need::Default("3000"),
+        meaning: "Longest time without any confirmation while records wait. Then what waits is answered 504, or 503 where it was \
+                  never sent, and the brokers count as away until one answers.",
+        changed: "New.",
+    },
+    Key {
         path: "linger_ms",
         kind: Kind::Int { min: 0, max: 1000 },
         need: Need::Optional,
@@ -228,6 +250,7 @@ struct File {
     max_connections: usize,
     req_pool_size: usize,
     max_request_size_bytes: usize,
+    max_batch_bytes: usize,
     max_inflight_bytes: usize,
     legacy_acks: bool,
     header_prefix: String,
@@ -235,6 +258,7 @@ struct File {
     broker_hosts: Vec<HostPort>,
     producer_num: usize,
     produce_timeout_ms: u64,
+    stall_timeout_ms: u64,
     linger_ms: Option<u64>,
     kafka_requests_in_flight: usize,
     idempotence: bool,
@@ -266,6 +290,8 @@ pub struct Http {
     pub max_requests: usize,
     /// Bytes of one body.
     pub max_body: usize,
+    /// Bytes of the body of one batch.
+    pub max_batch: usize,
     /// Bytes of all bodies at once; at least `max_body`.
     pub max_bytes: usize,
     /// Unknown `acks` are 1.
@@ -285,6 +311,8 @@ pub struct Kafka {
     pub producers: usize,
     /// Patience with Kafka for one request.
     pub timeout: Duration,
+    /// Patience with brokers that take records and confirm none.
+    pub stall: Duration,
     /// librdkafka's `linger.ms`; `None` follows the load.
     pub linger: Option<Duration>,
     /// librdkafka's `max.in.flight`.
@@ -358,6 +386,7 @@ impl Config {
                 max_connections: file.max_connections,
                 max_requests: file.req_pool_size,
                 max_body: file.max_request_size_bytes,
+                max_batch: file.max_batch_bytes,
                 max_bytes: file.max_inflight_bytes,
                 legacy_acks: file.legacy_acks,
                 header_prefix: file.header_prefix.to_ascii_lowercase(),
@@ -367,6 +396,7 @@ impl Config {
                 brokers: brokers.join(","),
                 producers: file.producer_num,
                 timeout: Duration::from_millis(file.produce_timeout_ms),
+                stall: Duration::from_millis(file.stall_timeout_ms),
                 linger: file.linger_ms.map(Duration::from_millis),
                 in_flight: file.kafka_requests_in_flight,
                 idempotence: file.idempotence,

@@ -10,6 +10,7 @@ use kcommon::kafka::raw::Persisted;
 use rdkafka::error::RDKafkaErrorCode;
 
 use crate::admission::Full;
+use crate::entry::BadEntry;
 use crate::request::QueryError;
 
 /// Whether Kafka may have the record of a failed request.
@@ -41,6 +42,22 @@ pub enum Failure {
     /// The body is empty.
     #[error("the body is empty; it becomes the record's value and has to have at least one byte")]
     EmptyBody,
+    /// A record of a batch breaks a rule.
+    #[error("the record is refused: {0}")]
+    BadEntry(#[from] BadEntry),
+    /// The batch's form is not known.
+    #[error("a batch is application/x-ndjson or application/vnd.kproxy.records; say which as Content-Type")]
+    BatchType,
+    /// The document of many records cannot be read.
+    #[error(
+        "the body is no document of records: {0}; send an object such as {{\"records\":[{{\"value\":...}}]}}"
+    )]
+    BadEnvelope(String),
+    /// Keys and values are written in a way that is not known.
+    #[error(
+        "records are application/vnd.kafka.json.v2+json or application/vnd.kafka.binary.v2+json; say which as Content-Type"
+    )]
+    EnvelopeType,
     /// A tombstone has no value, so its request has no body.
     #[error("a request with tombstone=1 has no body; send it without one, or without tombstone")]
     TombstoneWithBody,
@@ -154,6 +171,10 @@ impl Failure {
         let maybe = |status, code| Told::new(status, code, Outcome::PossiblyPersisted);
         match self {
             Self::Query(_) => not(StatusCode::BAD_REQUEST, "bad_request"),
+            Self::BadEntry(_) => not(StatusCode::BAD_REQUEST, "bad_record"),
+            Self::BadEnvelope(_) => not(StatusCode::BAD_REQUEST, "bad_envelope"),
+            Self::EnvelopeType => not(StatusCode::UNSUPPORTED_MEDIA_TYPE, "envelope_type"),
+            Self::BatchType => not(StatusCode::UNSUPPORTED_MEDIA_TYPE, "batch_type"),
             Self::EmptyBody => not(StatusCode::BAD_REQUEST, "empty_body"),
             Self::TombstoneWithBody => not(StatusCode::BAD_REQUEST, "tombstone_with_body"),
             Self::EncodingUnknown => not(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding_unknown"),
@@ -246,6 +267,10 @@ mod tests {
         for (failure, status, outcome) in [
             (Failure::Query(QueryError::NoTopic), 400, NotPersisted),
             (Failure::EmptyBody, 400, NotPersisted),
+            (Failure::BadEntry(BadEntry::NoValue), 400, NotPersisted),
+            (Failure::BatchType, 415, NotPersisted),
+            (Failure::BadEnvelope(String::new()), 400, NotPersisted),
+            (Failure::EnvelopeType, 415, NotPersisted),
             (Failure::TombstoneWithBody, 400, NotPersisted),
             (Failure::EncodingUnknown, 415, NotPersisted),
             (Failure::BrokenEncoding, 400, NotPersisted),

@@ -4,7 +4,7 @@
 //! a cluster that is known to be gone. One failed probe is not enough, unless a producer has lost all its brokers:
 //! a busy broker may answer late, and a broker closes idle connections.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The state of the brokers, as one task sees it.
 #[derive(Debug)]
@@ -66,6 +66,15 @@ impl Health {
         Change::Away
     }
 
+    /// Records wait and none is confirmed, whatever the probes say.
+    pub(crate) fn stalled(&mut self) -> Change {
+        if std::mem::replace(&mut self.away, true) {
+            Change::None
+        } else {
+            Change::Away
+        }
+    }
+
     /// How long to wait before the next probe.
     #[must_use]
     pub(crate) fn pause(&self) -> Duration {
@@ -76,6 +85,33 @@ impl Health {
         } else {
             Self::CALM
         }
+    }
+}
+
+/// Whether records wait for brokers that take them and never answer.
+#[derive(Debug, Default)]
+pub(crate) struct Stall {
+    /// Since when records have been waiting without any confirmation.
+    since: Option<Instant>,
+}
+
+impl Stall {
+    /// How often to look while records wait.
+    pub(crate) const LOOK: Duration = Duration::from_millis(250);
+
+    /// What is seen at `now`: whether records wait, and whether any was confirmed since the last look. Says once for each stall
+    /// that it has lasted for `patience`; the next begins anew.
+    pub(crate) fn look(&mut self, waiting: bool, delivered: bool, now: Instant, patience: Duration) -> bool {
+        if !waiting || delivered {
+            self.since = waiting.then_some(now);
+            return false;
+        }
+        let since = *self.since.get_or_insert(now);
+        let stalled = now.saturating_duration_since(since) >= patience;
+        if stalled {
+            self.since = None;
+        }
+        stalled
     }
 }
 
@@ -139,5 +175,31 @@ mod tests {
         let mut health = Health::default();
         assert_eq!(health.probed(false, true), Change::None);
         assert_eq!(health.pause(), Health::AWAY);
+    }
+
+    #[test]
+    fn records_that_wait_without_any_confirmation_are_a_stall() {
+        let (mut stall, start) = (Stall::default(), Instant::now());
+        let patience = Duration::from_secs(3);
+        let mut look = |waiting, delivered, seconds: u64| {
+            stall.look(waiting, delivered, start + Duration::from_secs(seconds), patience)
+        };
+        assert!(!look(true, false, 0));
+        assert!(!look(true, false, 2));
+        assert!(!look(true, true, 3), "a confirmation begins it anew");
+        assert!(!look(true, false, 5));
+        assert!(look(true, false, 6));
+        assert!(!look(true, false, 7), "said once");
+        assert!(!look(false, false, 20));
+        assert!(!look(true, false, 21), "what came since has not waited long");
+    }
+
+    #[test]
+    fn a_stall_means_away_until_a_broker_answers() {
+        let mut health = up();
+        assert_eq!(health.stalled(), Change::Away);
+        assert_eq!(health.stalled(), Change::None);
+        assert_eq!(health.probed(false, true), Change::None);
+        assert_eq!(health.probed(true, false), Change::Back);
     }
 }

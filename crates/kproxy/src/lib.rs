@@ -6,26 +6,32 @@
 //!                              +------------- report <----------+
 //! ```
 //!
-//! Pure: `request`, `admission`, `encoding`, `failure`, `gear`, `headers`, `topics`, `health`, `patience`, `answer`. The others do the I/O.
+//! Pure: `request`, `admission`, `encoding`, `entry`, `failure`, `gear`, `headers`, `ndjson`, `prefixed`, `topics`, `health`, `patience`, `answer`. The others do the I/O.
 
 pub mod admission;
 mod answer;
+mod batch;
 mod body;
 mod client;
 mod cluster;
 mod commit;
 pub mod config;
 mod encoding;
+pub mod entry;
 pub mod failure;
 mod gear;
 mod headers;
 mod health;
+mod many;
 pub mod meters;
+mod ndjson;
 mod paced;
 pub mod patience;
+mod prefixed;
 mod producer;
 mod record;
 pub mod request;
+mod rest;
 mod run;
 mod server;
 mod service;

@@ -33,6 +33,8 @@ pub const LATE: &str = "kproxy_late_confirmations_total";
 pub const TOPIC_LISTS: &str = "kproxy_topic_lists_total";
 /// Producers replaced after an error that they cannot survive.
 pub const PRODUCERS_REPLACED: &str = "kproxy_producers_replaced_total";
+/// Times that records waited for `stall_timeout_ms` without any confirmation.
+pub const STALLS: &str = "kproxy_stalls_total";
 
 /// The handles.
 #[derive(Clone)]
@@ -60,6 +62,8 @@ pub struct Meters {
     pub topic_lists: Counter,
     /// See [`PRODUCERS_REPLACED`].
     pub producers_replaced: Counter,
+    /// See [`STALLS`].
+    pub stalls: Counter,
 }
 
 impl Meters {
@@ -79,6 +83,7 @@ impl Meters {
             late: counter!(LATE),
             topic_lists: counter!(TOPIC_LISTS),
             producers_replaced: counter!(PRODUCERS_REPLACED),
+            stalls: counter!(STALLS),
         }
     }
 

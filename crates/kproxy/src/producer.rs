@@ -45,21 +45,30 @@ struct Geared {
     clients: Box<[RwLock<Client>]>,
 }
 
+/// One client, chosen: what is sent through it is sent in order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lane {
+    level: usize,
+    gear: usize,
+    turn: usize,
+}
+
 impl Level {
-    /// The client for a record that comes while so many requests are open, this one included: the next in turn of the
-    /// gear's, because records of requests that are open together have no order between them.
-    fn client(&self, open: usize) -> &RwLock<Client> {
+    /// The gear and the client for a request that comes while so many are open, itself included: the next in turn of the
+    /// gear's, because requests that are open together have no order between them.
+    fn choose(&self, open: usize) -> (usize, usize) {
         let highest = self.gears.len() - 1;
-        let gear = self.gears[..highest]
-            .iter()
-            .find(|geared| open <= geared.gear.up_to)
-            .unwrap_or(&self.gears[highest]);
-        let turn = if gear.clients.len() == 1 {
+        let mut lower = self.gears[..highest].iter();
+        let gear = lower
+            .position(|geared| open <= geared.gear.up_to)
+            .unwrap_or(highest);
+        let clients = self.gears[gear].clients.len();
+        let turn = if clients == 1 {
             0
         } else {
-            self.next.fetch_add(1, Ordering::Relaxed) % gear.clients.len()
+            self.next.fetch_add(1, Ordering::Relaxed) % clients
         };
-        &gear.clients[turn]
+        (gear, turn)
     }
 }
 
@@ -102,17 +111,25 @@ impl Producers {
         })
     }
 
+    /// The client for a request that holds `permit`. Records that belong together go through one, in order.
+    #[must_use]
+    pub(crate) fn lane(&self, acks: Acks, permit: &Permit) -> Lane {
+        let level = acks.index();
+        let (gear, turn) = self.levels[level].choose(permit.open_requests());
+        Lane { level, gear, turn }
+    }
+
     /// Hands a record over, as [`Client::send`].
     ///
     /// # Errors
     /// As [`Client::send`].
     pub(crate) fn send(
         &self,
-        acks: Acks,
+        lane: Lane,
         record: Record<'_>,
         permit: Permit,
     ) -> Result<oneshot::Receiver<Report>, Failure> {
-        let client = self.levels[acks.index()].client(permit.open_requests());
+        let client = &self.levels[lane.level].gears[lane.gear].clients[lane.turn];
         read(client).send(record, permit)
     }
 
@@ -156,9 +173,7 @@ impl Producers {
             return 0;
         }
         let left = self.in_flight();
-        for client in self.clients() {
-            read(client).purge();
-        }
+        self.purge();
         // Whoever still waits for an answer gets a true one.
         self.drained(Instant::now() + PURGE);
         left
@@ -174,7 +189,15 @@ impl Producers {
         true
     }
 
-    fn in_flight(&self) -> usize {
+    /// Gives up every record without a report; their reports follow, each with what is known of it.
+    pub(crate) fn purge(&self) {
+        for client in self.clients() {
+            read(client).purge();
+        }
+    }
+
+    /// Records without a report.
+    pub(crate) fn in_flight(&self) -> usize {
         self.clients().map(|client| read(client).in_flight()).sum()
     }
 
@@ -248,6 +271,7 @@ mod tests {
             brokers: "127.0.0.1:1".to_owned(),
             producers: 2,
             timeout: Duration::from_secs(5),
+            stall: Duration::from_secs(3),
             linger: None,
             in_flight: 8,
             idempotence: true,

@@ -98,6 +98,9 @@ pub enum QueryError {
     /// Neither absent, empty, 0 nor 1.
     #[error("the parameter tombstone has to be 1, or 0; without it, the body is the value")]
     Tombstone,
+    /// A parameter of one record in the query of many.
+    #[error("key, partition, timestamp and tombstone belong to each record of a batch; write them there")]
+    OfOneRecord,
     /// A tombstone for no key.
     #[error("a tombstone needs a key; without one it would mean nothing")]
     TombstoneWithoutKey,
@@ -147,6 +150,31 @@ pub fn parse(query: &str, legacy_acks: bool) -> Result<Commit<'_>, QueryError> {
     })
 }
 
+/// What one `POST /commit/batch` asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Batch<'q> {
+    /// A legal topic name; whether it exists is not known here.
+    pub topic: Cow<'q, str>,
+    /// The acknowledgement to wait for.
+    pub acks: Acks,
+}
+
+/// Reads the query of a batch. What belongs to one record (`key`, `partition`, `timestamp`, `tombstone`) is refused: each record
+/// has its own.
+///
+/// # Errors
+/// The first rule that the query breaks.
+pub fn parse_batch(query: &str, legacy_acks: bool) -> Result<Batch<'_>, QueryError> {
+    let commit = parse(query, legacy_acks)?;
+    if commit.key.is_some() || commit.partition.is_some() || commit.timestamp.is_some() {
+        return Err(QueryError::OfOneRecord);
+    }
+    Ok(Batch {
+        topic: commit.topic,
+        acks: commit.acks,
+    })
+}
+
 /// The parameters, in the order in which `parse` takes their values.
 const PARAMETERS: [&str; 6] = ["topic", "key", "acks", "partition", "timestamp", "tombstone"];
 
@@ -176,7 +204,11 @@ pub(crate) fn milliseconds(text: &str) -> Option<i64> {
     i64::try_from(millis).ok().filter(|millis| *millis >= 0)
 }
 
-fn topic_name(bytes: Cow<'_, [u8]>) -> Result<Cow<'_, str>, QueryError> {
+/// A legal topic name.
+///
+/// # Errors
+/// The rule that it breaks.
+pub(crate) fn topic_name(bytes: Cow<'_, [u8]>) -> Result<Cow<'_, str>, QueryError> {
     // A legal name is ASCII, so a name that is no UTF-8 breaks the rule about characters at its first wrong byte.
     let illegal = |at| QueryError::Topic(TopicNameError::Character(at));
     let name = match bytes {
@@ -344,6 +376,20 @@ mod tests {
             Err(QueryError::TombstoneWithoutKey)
         );
         assert_eq!(tombstone("key=k&tombstone=yes"), Err(QueryError::Tombstone));
+    }
+
+    #[test]
+    fn a_batch_has_topic_and_acks_only() {
+        let batch = parse_batch("topic=t&acks=-1", false).unwrap();
+        assert_eq!((&*batch.topic, batch.acks), ("t", Acks::All));
+        for query in ["key=k", "partition=1", "timestamp=1", "key=k&tombstone=1"] {
+            let query = format!("topic=t&{query}");
+            assert_eq!(
+                parse_batch(&query, false),
+                Err(QueryError::OfOneRecord),
+                "{query}"
+            );
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What every request needs, and what all answers have in common.
 //!
-//! The path decides who makes a request's answer (`commit` for `/commit`); here it is counted, logged and rendered.
+//! The path decides who makes a request's answer (`commit`, `batch`, `rest`); here it is counted, logged and rendered.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -19,6 +19,16 @@ use crate::failure::Failure;
 use crate::meters::Meters;
 use crate::producer::Producers;
 use crate::turn::{OpenRequests, Turn};
+
+/// A request whose head has arrived.
+pub(crate) struct Arrival<'r> {
+    /// Method, path, query and headers.
+    pub(crate) head: &'r Parts,
+    /// Its body, as far as nobody has read it.
+    pub(crate) body: &'r mut Incoming,
+    /// When its first byte came.
+    pub(crate) began: Instant,
+}
 
 /// What every request needs.
 pub(crate) struct Service {
@@ -82,11 +92,16 @@ impl Service {
         request: Request<Incoming>,
     ) -> Result<Answer, Infallible> {
         let began = turn.serve();
-        let (head, body) = request.into_parts();
-        let mut body = Some(body);
-        let result = self.route(&head, &mut body, began).await;
+        let (head, mut body) = request.into_parts();
+        let result = self
+            .route(Arrival {
+                head: &head,
+                body: &mut body,
+                began,
+            })
+            .await;
         // What is left of the body is read by nobody.
-        let unread = body.is_some_and(|body| !body.is_end_stream());
+        let unread = !body.is_end_stream();
         let mut answer = match result {
             Ok(answer) => {
                 self.meters.request_seconds.record(began.elapsed());
@@ -118,19 +133,15 @@ impl Service {
         Ok(answer)
     }
 
-    /// The answer of whoever serves the path. `body` is taken when it is read.
-    async fn route(
-        &self,
-        head: &Parts,
-        body: &mut Option<Incoming>,
-        began: Instant,
-    ) -> Result<Answer, Failure> {
+    /// The answer of whoever serves the path.
+    async fn route(&self, request: Arrival<'_>) -> Result<Answer, Failure> {
         if self.is_stopping() {
             return Err(Failure::Stopping);
         }
-        match head.uri.path() {
-            "/commit" => self.commit(head, body, began).await,
-            _other => Err(Failure::NoSuchPath),
+        match request.head.uri.path() {
+            "/commit" => self.commit(request).await,
+            "/commit/batch" => self.batch(request).await,
+            _other => self.rest(request).await.unwrap_or(Err(Failure::NoSuchPath)),
         }
     }
 

@@ -52,15 +52,20 @@ impl Topics {
         if self.names.contains(name) {
             return Known::Yes;
         }
-        match self.listed {
-            Some(listed) if now.saturating_duration_since(listed.at) < listed.valid() => {
-                match self.away.get(name) {
-                    Some(&since) if in_grace(since, now) => Known::Away,
-                    Some(_) | None => Known::No,
-                }
-            }
-            Some(_) | None => Known::Ask,
+        if !self.is_fresh(now) {
+            return Known::Ask;
         }
+        match self.away.get(name) {
+            Some(&since) if in_grace(since, now) => Known::Away,
+            Some(_) | None => Known::No,
+        }
+    }
+
+    /// Whether the list is young enough to tell what does not exist.
+    #[must_use]
+    pub(crate) fn is_fresh(&self, now: Instant) -> bool {
+        let listed = self.listed;
+        listed.is_some_and(|listed| now.saturating_duration_since(listed.at) < listed.valid())
     }
 
     /// Takes a new list that was complete at `now` and took `took` to fetch.
@@ -78,6 +83,15 @@ impl Topics {
         if let Some(name) = self.names.take(name) {
             self.away.insert(name, now);
         }
+    }
+
+    /// Every topic but Kafka's own, which begin with two underscores.
+    #[must_use]
+    pub(crate) fn sorted(&self) -> Vec<String> {
+        let names = self.names.iter().filter(|name| !name.starts_with("__"));
+        let mut names: Vec<String> = names.map(ToString::to_string).collect();
+        names.sort_unstable();
+        names
     }
 
     /// Any topic of the cluster, for a cheap question to it.

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ktests::{eventually, own_cluster};
+use ktests::{Cluster, eventually, own_cluster};
 
-use super::world::{PATIENCE, Proxy, topic};
+use super::world::{Answer, PATIENCE, Proxy, topic};
 
 #[tokio::test]
 async fn without_a_broker_it_starts_says_so_and_recovers() {
@@ -27,57 +27,34 @@ async fn without_a_broker_it_starts_says_so_and_recovers() {
     proxy.stop().await;
 }
 
-#[tokio::test]
-async fn a_killed_broker_is_told_truly_and_recovered_from() {
-    let mut own = own_cluster().await;
-    let topic = topic(&own.cluster, "killed", 4).await;
-    let mut proxy = Proxy::start_with(&own.cluster, &[("produce_timeout_ms", "2000")]).await;
-    let over = AtomicBool::new(false);
-    let clients = futures_util::future::join_all((0..8).map(|client| {
-        let (proxy, topic, over) = (&proxy, &topic, &over);
-        async move {
-            let mut told = Vec::new();
-            while !over.load(Ordering::Relaxed) {
-                let body = format!("{client}-{}", told.len());
-                let query = format!("topic={topic}&key=k{client}&acks=-1");
-                let answer = proxy.post(&query, &body).await;
-                told.push((body, answer));
-            }
-            told
+/// What clients were told of each of their records.
+type Told = Vec<(String, Answer)>;
+
+/// Clients that post one record after the other until `over`, each to a key of its own.
+async fn clients(proxy: &Proxy, topic: &str, count: usize, over: &AtomicBool) -> Told {
+    let clients = (0..count).map(|client| async move {
+        let mut told = Vec::new();
+        while !over.load(Ordering::Relaxed) {
+            let body = format!("{client}-{}", told.len());
+            let query = format!("topic={topic}&key=k{client}&acks=-1");
+            let answer = proxy.post(&query, &body).await;
+            told.push((body, answer));
         }
-    }));
-    let faults = async {
-        let stored = async || {
-            proxy
-                .metric("kproxy_requests_total", &["result=\"stored\""])
-                .await
-        };
-        let refused = async || {
-            proxy
-                .metric("kproxy_requests_total", &["result=\"brokers_away\""])
-                .await
-        };
-        eventually("records are stored", PATIENCE, async || stored().await > 100.0).await;
-        own.kill_broker().await.unwrap();
-        eventually("requests are refused", PATIENCE, async || refused().await > 100.0).await;
-        assert!(proxy.daemon.readiness().await.contains("no Kafka broker"));
-        own.start_broker().await.unwrap();
-        let before = stored().await;
-        eventually("records are stored again", PATIENCE, async || {
-            stored().await > before + 100.0
-        })
-        .await;
-        over.store(true, Ordering::Relaxed);
-    };
-    let (told, ()) = tokio::join!(clients, faults);
-    let records = own.cluster.read_topic(&topic).await.unwrap();
+        told
+    });
+    futures_util::future::join_all(clients).await.concat()
+}
+
+/// Holds every answer against what is in the topic.
+async fn assert_true(cluster: &Cluster, topic: &str, told: &Told) {
+    let records = cluster.read_topic(topic).await.unwrap();
     let found: HashSet<Vec<u8>> = records.iter().map(|record| record.value.clone()).collect();
     assert_eq!(
         found.len(),
         records.len(),
         "the idempotent producer doubles nothing"
     );
-    for (body, answer) in told.iter().flatten() {
+    for (body, answer) in told {
         let found = found.contains(body.as_bytes());
         match answer.status {
             200 => assert!(found, "{body} was told to be stored"),
@@ -86,6 +63,72 @@ async fn a_killed_broker_is_told_truly_and_recovered_from() {
             _ => panic!("{answer:?}"),
         }
     }
+}
+
+impl Proxy {
+    async fn requests(&self, result: &str) -> f64 {
+        let label = format!("result=\"{result}\"");
+        self.metric("kproxy_requests_total", &[&label]).await
+    }
+
+    async fn stores_more(&self, count: f64) {
+        let before = self.requests("stored").await;
+        eventually("records are stored", PATIENCE, async || {
+            self.requests("stored").await > before + count
+        })
+        .await;
+    }
+
+    async fn refuses(&self) {
+        eventually("requests are refused", PATIENCE, async || {
+            self.requests("brokers_away").await > 100.0
+        })
+        .await;
+        assert!(self.daemon.readiness().await.contains("no Kafka broker"));
+    }
+}
+
+#[tokio::test]
+async fn a_killed_broker_is_told_truly_and_recovered_from() {
+    let mut own = own_cluster().await;
+    let topic = topic(&own.cluster, "killed", 4).await;
+    let mut proxy = Proxy::start_with(&own.cluster, &[("produce_timeout_ms", "2000")]).await;
+    let over = AtomicBool::new(false);
+    let faults = async {
+        proxy.stores_more(100.0).await;
+        own.kill_broker().await.unwrap();
+        proxy.refuses().await;
+        own.start_broker().await.unwrap();
+        proxy.stores_more(100.0).await;
+        over.store(true, Ordering::Relaxed);
+    };
+    let (told, ()) = tokio::join!(clients(&proxy, &topic, 8, &over), faults);
+    assert_true(&own.cluster, &topic, &told).await;
+    proxy.daemon.wait_ready().await;
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_broker_that_takes_records_and_answers_nothing_is_away_until_it_does() {
+    let mut own = own_cluster().await;
+    let topic = topic(&own.cluster, "silent", 4).await;
+    let keys = [("produce_timeout_ms", "30000"), ("stall_timeout_ms", "1000")];
+    let mut proxy = Proxy::start_with(&own.cluster, &keys).await;
+    let over = AtomicBool::new(false);
+    let faults = async {
+        proxy.stores_more(100.0).await;
+        own.freeze_broker().await.unwrap();
+        // Whoever waited is answered long before produce_timeout_ms, or it would be the 8 requests of the 8 clients that hang.
+        proxy.refuses().await;
+        own.thaw_broker().await.unwrap();
+        proxy.stores_more(100.0).await;
+        over.store(true, Ordering::Relaxed);
+    };
+    let (told, ()) = tokio::join!(clients(&proxy, &topic, 8, &over), faults);
+    assert!(proxy.metric("kproxy_stalls_total", &[]).await >= 1.0);
+    let unsure = told.iter().filter(|(_, answer)| answer.status == 504).count();
+    assert!((1..=8).contains(&unsure), "{unsure} of 8 clients were told 504");
+    assert_true(&own.cluster, &topic, &told).await;
     proxy.daemon.wait_ready().await;
     proxy.stop().await;
 }

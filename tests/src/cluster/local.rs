@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use super::files::{self, CHROOT, Metadata};
@@ -242,6 +243,15 @@ impl Local {
             process.kill()?;
         }
         self.save()
+    }
+
+    /// Sends a signal to a broker, so that it stands still (SIGSTOP) with its connections open, or goes on (SIGCONT).
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn signal_broker(&self, id: usize, signal: Signal) -> Result<()> {
+        let process = self.state.brokers[id].process.as_ref();
+        process.context("the broker does not run")?.signal(signal)
     }
 
     fn start_all(&mut self) -> Result<()> {

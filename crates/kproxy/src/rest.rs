@@ -1,0 +1,166 @@
+//! The produce API that REST proxies for Kafka share (version 2): `POST /topics/{topic}`, the same for one partition, and
+//! what topics there are. Programs written for it switch by changing a host name.
+//!
+//! One difference is meant: the HTTP status never hides a failure. 200 is said only when every record is stored; elsewhere it
+//! is 207 with the outcomes of all, or the first failure's status when none is.
+
+mod envelope;
+
+use std::borrow::Cow;
+
+use hyper::Method;
+use hyper::header::CONTENT_TYPE;
+use percent_encoding::percent_decode_str;
+
+use crate::answer::Answer;
+use crate::encoding::Encoding;
+use crate::failure::Failure;
+use crate::many::Many;
+use crate::request::{Acks, QueryError, partition_number, topic_name};
+use crate::service::{Arrival, Service};
+use envelope::Embedded;
+
+/// What a path of this API names.
+#[derive(Debug, PartialEq, Eq)]
+enum Resource<'p> {
+    Topics,
+    Topic(Cow<'p, str>),
+    Partition(Cow<'p, str>, i32),
+}
+
+impl<'p> Resource<'p> {
+    /// Reads a path; `None` when it is not one of this API's.
+    fn of(path: &'p str) -> Option<Result<Self, Failure>> {
+        let mut parts = path.strip_prefix("/topics")?.split('/');
+        let (before, topic, word, number, more) = (
+            parts.next()?,
+            parts.next(),
+            parts.next(),
+            parts.next(),
+            parts.next(),
+        );
+        if !before.is_empty() || more.is_some() {
+            return None;
+        }
+        match (topic.filter(|topic| !topic.is_empty()), word, number) {
+            (None, None, None) => Some(Ok(Self::Topics)),
+            (Some(topic), None, None) => Some(name(topic).map(Self::Topic)),
+            (Some(topic), Some("partitions"), Some(number)) => {
+                let number = partition_number(number).ok_or(Failure::Query(QueryError::Partition));
+                Some(name(topic).and_then(|topic| Ok(Self::Partition(topic, number?))))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn name(part: &str) -> Result<Cow<'_, str>, Failure> {
+    topic_name(percent_decode_str(part).into()).map_err(Failure::Query)
+}
+
+impl Service {
+    /// The answer to a path of this API, in its form whatever happens; `None` when it is another path.
+    pub(super) async fn rest(&self, request: Arrival<'_>) -> Option<Result<Answer, Failure>> {
+        let answer = match Resource::of(request.head.uri.path())? {
+            Ok(resource) => self.serve(resource, request).await,
+            Err(failure) => Err(failure),
+        };
+        Some(Ok(answer.unwrap_or_else(|failure| {
+            self.meters.failed(failure.told().code);
+            envelope::failed(&failure)
+        })))
+    }
+
+    async fn serve(&self, resource: Resource<'_>, request: Arrival<'_>) -> Result<Answer, Failure> {
+        if self.cluster.is_away() {
+            return Err(Failure::BrokersAway);
+        }
+        match (resource, &request.head.method) {
+            (Resource::Topics, &Method::GET) => Ok(envelope::topics(&self.cluster.topic_names().await?)),
+            (Resource::Topic(topic), &Method::GET) => {
+                self.cluster.check_topic(&topic).await?;
+                Ok(envelope::topic(&self.cluster.describe(&topic).await?))
+            }
+            (Resource::Topic(topic), &Method::POST) => self.produce(&topic, None, request).await,
+            (Resource::Partition(topic, number), &Method::POST) => {
+                self.produce(&topic, Some(number), request).await
+            }
+            _ => Err(Failure::Method),
+        }
+    }
+
+    async fn produce(
+        &self,
+        topic: &str,
+        partition: Option<i32>,
+        request: Arrival<'_>,
+    ) -> Result<Answer, Failure> {
+        let Arrival { head, body, began } = request;
+        let content_type = head.headers.get(CONTENT_TYPE);
+        let content_type = content_type.map_or(&b""[..], |value| value.as_bytes());
+        let embedded = Embedded::of(content_type).ok_or(Failure::EnvelopeType)?;
+        let encoding = Encoding::of(&head.headers)?;
+        let mut permit = self.admission.admit(0).map_err(Failure::Full)?;
+        self.cluster.check_topic(topic).await?;
+        let max = self.http.max_batch;
+        let received = self.receiver(began, max).receive(body, &mut permit).await?;
+        let (document, permit) = self.decode(encoding, received, max, permit).await?;
+        let entries = envelope::read(&document, embedded, partition).map_err(Failure::BadEnvelope)?;
+        let mut many = Many::new(self, topic, Acks::All, permit);
+        let (count, mut end) = (entries.len(), None);
+        for entry in entries {
+            end = many.push(entry.map_err(Failure::BadEntry)).await.err();
+            if end.is_some() {
+                break;
+            }
+        }
+        let mut reports = many.finish().await;
+        if let Some(end) = end {
+            // What was sent before has its own outcome.
+            reports.resize(count, Err(end));
+        }
+        Ok(envelope::produced(&reports))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_told_apart() {
+        let topic = |name: &'static str| Cow::Borrowed(name);
+        for (path, expected) in [
+            ("/topics", Resource::Topics),
+            ("/topics/", Resource::Topics),
+            ("/topics/a", Resource::Topic(topic("a"))),
+            ("/topics/a%2Eb", Resource::Topic(topic("a.b"))),
+            ("/topics/a/partitions/7", Resource::Partition(topic("a"), 7)),
+        ] {
+            assert_eq!(Resource::of(path), Some(Ok(expected)), "{path}");
+        }
+        for path in [
+            "/",
+            "/topic",
+            "/topics2",
+            "/topics//",
+            "/topics/a/",
+            "/topics/a/partitions",
+            "/topics/a/b/1",
+            "/topics/a/partitions/1/x",
+        ] {
+            assert_eq!(Resource::of(path), None, "{path}");
+        }
+        for path in [
+            "/topics/a%20b",
+            "/topics/..",
+            "/topics/a/partitions/x",
+            "/topics/a/partitions/-1",
+        ] {
+            assert!(
+                matches!(Resource::of(path), Some(Err(Failure::Query(_)))),
+                "{path}"
+            );
+        }
+    }
+}
