@@ -225,6 +225,8 @@ impl Cluster {
         client
             .set("partitioner", "fnv1a_random")
             .set("enable.idempotence", "true")
+            // A broker that comes back denies its topics for a while; that is believed until the next look, by default for minutes.
+            .set("topic.metadata.refresh.interval.ms", "1000")
             .set("linger.ms", "5");
         client.create().context("make a producer")
     }
