@@ -31,6 +31,9 @@ pub(crate) struct Arguments {
     /// How many records [default: 90,000 for each of --seconds].
     #[arg(long)]
     records: Option<usize>,
+    /// Write every record to the first partition of the topic, so that the others are idle.
+    #[arg(long, conflicts_with = "paced")]
+    lopsided: bool,
     /// Measure with a backend that takes 5 ms, and 5 s for one push of 10,000.
     #[arg(long, conflicts_with_all = ["paced", "records"])]
     tail: bool,
@@ -56,11 +59,20 @@ pub(super) async fn bench(arguments: &Arguments, cluster: &Cluster) -> Result<()
     }
 }
 
-/// A new topic that holds so many records.
-async fn filled_topic(cluster: &Cluster, partitions: i32, records: usize) -> Result<String> {
-    let topic = unique("bench");
-    cluster.create_topic(&topic, partitions).await?;
-    let produced = (0..records).map(|number| NewRecord::keyed(key(number), body()));
-    cluster.produce(&topic, produced).await?;
-    Ok(topic)
+impl Arguments {
+    /// A new topic that holds so many records.
+    async fn filled_topic(&self, cluster: &Cluster, partitions: i32, records: usize) -> Result<String> {
+        let topic = unique("bench");
+        cluster.create_topic(&topic, partitions).await?;
+        let produced = (0..records).map(|number| {
+            let record = NewRecord::keyed(key(number), body());
+            if self.lopsided {
+                record.in_partition(0)
+            } else {
+                record
+            }
+        });
+        cluster.produce(&topic, produced).await?;
+        Ok(topic)
+    }
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use ktests::{Cluster, http};
 
 use super::figures::{Extent, Figures, quantiles_of, shown, watch};
-use super::{Arguments, BODY, KEYS, filled_topic, start};
+use super::{Arguments, BODY, KEYS, start};
 use crate::bench::yardstick::Running;
 use crate::bench::{Common, median, micros, sink};
 
@@ -28,7 +28,7 @@ pub(super) async fn bench(arguments: &Arguments, cluster: &Cluster) -> Result<()
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
     for &partitions in &arguments.partitions {
-        let topic = filled_topic(cluster, partitions, records).await?;
+        let topic = arguments.filled_topic(cluster, partitions, records).await?;
         for &workers in &arguments.workers {
             let (mut ours, mut theirs) = (Vec::new(), Vec::new());
             for _ in 0..runs {
