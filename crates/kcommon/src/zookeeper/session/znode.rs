@@ -25,7 +25,7 @@ pub enum Lifetime {
 /// One step of [`Session::multi`](super::Session::multi).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write<'a> {
-    /// Creates a znode; refused with [`Error::NodeExists`] or, without a parent, [`Error::NoNode`].
+    /// Creates a znode; refused with [`Error::NodeExists`](crate::zookeeper::Error::NodeExists) or, without a parent, [`Error::NoNode`](crate::zookeeper::Error::NoNode).
     Create {
         /// The path below the chroot.
         path: &'a str,
@@ -34,7 +34,7 @@ pub enum Write<'a> {
         /// How long it lives.
         lifetime: Lifetime,
     },
-    /// Replaces the content if the znode has this version; refused with [`Error::BadVersion`].
+    /// Replaces the content if the znode has this version; refused with [`Error::BadVersion`](crate::zookeeper::Error::BadVersion).
     Set {
         /// The path below the chroot.
         path: &'a str,
@@ -43,7 +43,7 @@ pub enum Write<'a> {
         /// The version it must have.
         version: i32,
     },
-    /// Replaces the content whatever the version: only beside a step that fences. Refused with [`Error::NoNode`].
+    /// Replaces the content whatever the version: only beside a step that fences. Refused with [`Error::NoNode`](crate::zookeeper::Error::NoNode).
     Overwrite {
         /// The path below the chroot.
         path: &'a str,
