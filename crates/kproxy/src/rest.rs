@@ -54,6 +54,17 @@ impl<'p> Resource<'p> {
     }
 }
 
+impl Resource<'_> {
+    /// The methods that it takes, for `Allow`.
+    const fn allowed(&self) -> &'static str {
+        match self {
+            Self::Topics => "GET",
+            Self::Topic(_) => "GET, POST",
+            Self::Partition(..) => "POST",
+        }
+    }
+}
+
 fn name(part: &str) -> Result<Cow<'_, str>, Failure> {
     topic_name(percent_decode_str(part).into()).map_err(Failure::Query)
 }
@@ -61,13 +72,15 @@ fn name(part: &str) -> Result<Cow<'_, str>, Failure> {
 impl Service {
     /// The answer to a path of this API, in its form whatever happens; `None` when it is another path.
     pub(super) async fn rest(&self, request: Arrival<'_>) -> Option<Result<Answer, Failure>> {
-        let answer = match Resource::of(request.head.uri.path())? {
+        let resource = Resource::of(request.head.uri.path())?;
+        let allowed = resource.as_ref().map_or("GET, POST", Resource::allowed);
+        let answer = match resource {
             Ok(resource) => self.serve(resource, request).await,
             Err(failure) => Err(failure),
         };
         Some(Ok(answer.unwrap_or_else(|failure| {
             self.meters.failed(failure.told().code);
-            envelope::failed(&failure)
+            envelope::failed(&failure, allowed)
         })))
     }
 

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hyper::StatusCode;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -157,12 +157,16 @@ pub(super) fn produced(reports: &[Report]) -> Answer {
     answer
 }
 
-/// The answer to a request that failed as a whole.
+/// The answer to a request that failed as a whole; `allowed` are the methods that its path takes.
 #[must_use]
-pub(super) fn failed(failure: &Failure) -> Answer {
+pub(super) fn failed(failure: &Failure, allowed: &'static str) -> Answer {
     let document = json!({"error_code": error_code(failure), "message": failure.to_string()});
     let mut answer = document_of(status(failure), &document);
     answer::retry_after(&mut answer, failure);
+    if *failure == Failure::Method {
+        let headers = answer.headers_mut();
+        headers.insert(ALLOW, HeaderValue::from_static(allowed));
+    }
     answer
 }
 
