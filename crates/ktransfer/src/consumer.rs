@@ -65,13 +65,15 @@ fn truncation(reason: &str) -> Option<i64> {
     end.split_once(' ')?.0.parse().ok().filter(|end| *end >= 0)
 }
 
-/// How much the client holds of each partition beyond what was taken from its queue. librdkafka takes it at the client's
-/// creation only, before anybody knows how many partitions the instance will own. So it goes by the partitions of the topic,
-/// which is the most that it can come to own; of a topic that grows it stays as it is until the module's next life.
+/// How much the client holds of each partition beyond what was taken from its queue, and how long a broker may hold a fetch
+/// without records. librdkafka takes both at the client's creation only, before anybody knows how many partitions the instance
+/// will own. So they go by the partitions of the topic, which is the most that it can come to own; of a topic that grows they
+/// stay as they are until the module's next life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefetch {
     kib: u32,
     records: u32,
+    wait_ms: u32,
 }
 
 impl Prefetch {
@@ -80,11 +82,20 @@ impl Prefetch {
     const LARGE: Self = Self {
         kib: 1024,
         records: 5000,
+        wait_ms: 100,
     };
     /// For topics with more partitions: the same memory for four times as many.
     const SMALL: Self = Self {
         kib: 256,
         records: 1000,
+        wait_ms: 100,
+    };
+    /// For topics of one partition. One fetch is under way for each broker, so elsewhere a busy partition whose queue is full
+    /// when it is sent waits until the idle ones' ends; here nobody waits for it, and each fetch without records costs some
+    /// 50 µs of CPU.
+    const ALONE: Self = Self {
+        wait_ms: 500,
+        ..Self::LARGE
     };
     const FEW: usize = 16;
 
@@ -92,6 +103,7 @@ impl Prefetch {
     #[must_use]
     pub fn of(partitions: Option<usize>) -> Self {
         match partitions {
+            Some(..=1) => Self::ALONE,
             Some(..=Self::FEW) => Self::LARGE,
             _ => Self::SMALL,
         }
@@ -142,9 +154,7 @@ fn config(module: &str, brokers: &[String], prefetch: Prefetch) -> ClientConfig 
         .set("fetch.max.bytes", "8388608")
         // A full queue makes the fetcher pause for so long; the default is a whole second.
         .set("fetch.queue.backoff.ms", "10")
-        // The first record after an assignment may wait so long for an idle fetch of another partition of the same broker; each
-        // fetch without records costs some 50 µs of CPU.
-        .set("fetch.wait.max.ms", "350")
+        .set("fetch.wait.max.ms", prefetch.wait_ms.to_string())
         .set_log_level(RDKafkaLogLevel::Warning);
     config
 }
@@ -229,6 +239,7 @@ mod tests {
             )
         };
         assert_eq!(held(Some(1)), (1024, 5000));
+        assert_eq!(held(Some(2)), (1024, 5000));
         assert_eq!(held(Some(16)), (1024, 5000));
         for many in [Some(17), Some(64), None] {
             assert_eq!(held(many), (256, 1000));
@@ -236,6 +247,18 @@ mod tests {
         for partitions in 1..=64 {
             let (kib, _) = held(Some(partitions));
             assert!(kib * partitions <= 16 << 10, "{partitions} partitions");
+        }
+    }
+
+    #[test]
+    fn an_idle_fetch_is_held_long_only_where_no_other_partition_waits_for_it() {
+        let wait = |partitions| {
+            let config = config("m", &[], Prefetch::of(partitions));
+            config.get("fetch.wait.max.ms").unwrap().to_owned()
+        };
+        assert_eq!(wait(Some(1)), "500");
+        for several in [Some(2), Some(16), Some(17), None] {
+            assert_eq!(wait(several), "100");
         }
     }
 
