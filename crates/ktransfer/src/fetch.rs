@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use futures_util::stream::Stream;
 use kcommon::kafka::{CommitOffset, RecordOffset};
+use rdkafka::consumer::stream_consumer::StreamPartitionQueue;
 use rdkafka::consumer::{Consumer as _, MessageStream};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
@@ -104,6 +105,13 @@ pub struct Fetch {
     failures: Throttle,
 }
 
+/// A partition and its queue. In this order: the queue is dropped before the partition is unassigned, or it would take
+/// records of a later assignment.
+struct Held {
+    queue: StreamPartitionQueue<Events>,
+    _assigned: Assigned,
+}
+
 /// Why a stream of records ended.
 enum Broken {
     OutOfRange,
@@ -160,17 +168,21 @@ impl Fetch {
     async fn stream(&mut self, from: CommitOffset) -> Broken {
         let source = Rc::clone(&self.source);
         let (topic, partition) = (source.module.topic.as_str(), self.assignment.partition);
-        // In this order: the queue is dropped before the partition is unassigned.
-        let _assigned = match Assigned::new(&source.consumer, topic, partition, from) {
-            Ok(assigned) => assigned,
-            Err(error) => return Broken::Failed(error),
-        };
+        // Before the assignment: a record that came in between would go to the client's common queue, which nobody reads.
         let Some(queue) = source.consumer.split_partition_queue(topic, partition.0) else {
             return Broken::Failed(KafkaError::Subscription(format!(
                 "no queue for partition {partition}"
             )));
         };
-        let mut records = queue.stream();
+        let assigned = match Assigned::new(&source.consumer, topic, partition, from) {
+            Ok(assigned) => assigned,
+            Err(error) => return Broken::Failed(error),
+        };
+        let held = Held {
+            queue,
+            _assigned: assigned,
+        };
+        let mut records = held.queue.stream();
         let mut burst = 0;
         loop {
             self.wait_for_room().await;
