@@ -166,13 +166,18 @@ async fn pushing_goes_on_after_zookeeper_was_away_for_longer_than_the_session() 
 #[tokio::test]
 async fn claims_outlive_zookeeper_being_away_for_longer_than_the_session() {
     let (mut own, world) = own_world("zk-kept").await;
-    let _instances = (world.instance().await, world.instance().await);
+    // A server that is just starting may take a connection and answer late; an attempt has two fifths of the session's time.
+    let session = 2 * SESSION;
+    let _instances = (
+        world.named("a.0", session, None).await,
+        world.named("b.0", session, None).await,
+    );
     world.wait_owned(4, 2).await;
     let mut produced = world.produce(0..1_000, 100).await;
     world.wait_committed(1_000).await;
     let before = world.claims().await;
     own.stop_zookeeper().await.unwrap();
-    // Three times the session, and by far the client's own patience with it.
+    // Twice the session, and by far the client's own patience with it.
     tokio::time::sleep(Duration::from_secs(12)).await;
     produced.extend(world.produce(1_000..2_000, 100).await);
     assert_eq!(

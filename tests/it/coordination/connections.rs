@@ -155,7 +155,13 @@ async fn after_an_outage_longer_than_the_session_the_claims_go_on() {
     let mut own = own_cluster().await;
     let (cluster, name) = (own.cluster.clone(), unique("outage"));
     cluster.create_topic(&name, 2).await.unwrap();
-    let one = Start::new("a:1", &name, &name).on(&cluster);
+    // A server that is just starting may take a connection and answer late; an attempt has two fifths of the session's time.
+    let session = 2 * SESSION;
+    let start = Start {
+        session_timeout: session,
+        ..Start::new("a:1", &name, &name)
+    };
+    let one = start.on(&cluster);
     one.runs_partitions(2).await;
     one.commit(0, 5).await;
     own.stop_zookeeper().await.unwrap();
@@ -165,7 +171,7 @@ async fn after_an_outage_longer_than_the_session_the_claims_go_on() {
     })
     .await;
     // Longer than the library's own client would have believed in the session.
-    tokio::time::sleep(2 * SESSION).await;
+    tokio::time::sleep(2 * session).await;
     assert!(!one.may_push());
     own.start_zookeeper().await.unwrap();
     eventually("pushing goes on", SOON, async || one.may_push()).await;
