@@ -1,5 +1,6 @@
 //! Sessions and connections that fail under a coordinator: answers that are lost or late, a server that is away, fencing.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kcommon::zookeeper::{Error, Lifetime, Session, Settings};
@@ -151,17 +152,11 @@ async fn a_look_that_hangs_delays_neither_a_commit_nor_a_stop() {
 }
 
 #[tokio::test]
-async fn after_an_outage_longer_than_the_session_the_claims_go_on() {
+async fn after_an_outage_longer_than_the_session_it_goes_on_where_it_was() {
     let mut own = own_cluster().await;
     let (cluster, name) = (own.cluster.clone(), unique("outage"));
     cluster.create_topic(&name, 2).await.unwrap();
-    // A server that is just starting may take a connection and answer late; an attempt has two fifths of the session's time.
-    let session = 2 * SESSION;
-    let start = Start {
-        session_timeout: session,
-        ..Start::new("a:1", &name, &name)
-    };
-    let one = start.on(&cluster);
+    let one = Start::new("a:1", &name, &name).on(&cluster);
     one.runs_partitions(2).await;
     one.commit(0, 5).await;
     own.stop_zookeeper().await.unwrap();
@@ -171,12 +166,18 @@ async fn after_an_outage_longer_than_the_session_the_claims_go_on() {
     })
     .await;
     // Longer than the library's own client would have believed in the session.
-    tokio::time::sleep(2 * session).await;
+    tokio::time::sleep(2 * SESSION).await;
     assert!(!one.may_push());
     own.start_zookeeper().await.unwrap();
-    eventually("pushing goes on", SOON, async || one.may_push()).await;
-    assert_eq!(one.runs().into_iter().collect::<Vec<_>>(), [(0, 5), (1, 0)]);
-    assert_eq!((one.lost(), one.revoked()), (vec![], vec![]));
+    eventually("pushing goes on", SOON, async || {
+        one.may_push() && one.runs() == BTreeMap::from([(0, 5), (1, 0)])
+    })
+    .await;
+    assert!(one.revoked().is_empty(), "{:?}", one.revoked());
+    // A server that is just starting may leave a connection without an answer, and the next attempt then finds the session
+    // ended: all claims are lost together, and made again.
+    let lost = one.lost();
+    assert!(lost.is_empty() || lost == [0, 1], "{lost:?}");
     eventually("commits are stored again", SOON, async || {
         matches!(one.commit(0, 6).await, CommitOutcome::Committed(_))
     })
