@@ -18,6 +18,9 @@ use super::process::{POLL, Process};
 use super::{Cluster, ready};
 use crate::ports;
 
+/// How long a killed broker may stay registered: more than its session time-out.
+const REGISTERED: Duration = Duration::from_secs(60);
+
 /// How long a server may take to answer after its start.
 const START: Duration = Duration::from_secs(90);
 /// How long a server may take to end after SIGTERM.
@@ -219,8 +222,18 @@ impl Local {
     /// # Errors
     /// It does not answer in time.
     pub fn start_broker(&mut self, id: usize) -> Result<()> {
-        self.launch_broker(id)?;
-        self.await_broker(id)
+        let start = Instant::now();
+        loop {
+            self.launch_broker(id)?;
+            match self.await_broker(id) {
+                // One that was killed stays registered until its session ends, and the next one gives up meanwhile.
+                Err(error) if format!("{error:#}").contains("NodeExists") && start.elapsed() < REGISTERED => {
+                    self.state.brokers[id].process = None;
+                    std::thread::sleep(POLL);
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Stops a broker in good order; its data stays.
