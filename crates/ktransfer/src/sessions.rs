@@ -9,7 +9,7 @@
 //! time-out before them, so a client that believes its own clock and makes a new session is kept out by its own former
 //! owner znodes. So a session that gives no answer is attached to anew, by its id, until the server takes it or
 //! refuses it. Taken: the same session goes on through another client, the lease holds every epoch up, and each
-//! coordinator confirms what it reads to be still its own. Refused: it has ended.
+//! coordinator confirms what it reads to be still its own. Refused: it has ended. [`attempts`](Attempts) says when to try.
 
 use std::time::Duration;
 
@@ -20,14 +20,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use self::attempts::Attempts;
 use crate::assignment::{Epoch, Epochs};
 use crate::lease::{BootTime, Lease, Terms};
 
+mod attempts;
+
 /// The wait after the first failure to connect; it doubles up to the configured one.
 const FIRST_RETRY: Duration = Duration::from_millis(200);
-
-/// An attempt to attach that fails within this time was refused, and has not reached a server that works.
-const REFUSED_WITHIN: Duration = Duration::from_millis(500);
 
 /// Heartbeats on their way at a time: as many as are sent during one heartbeat's patience.
 const HEARTBEATS_IN_FLIGHT: usize = 8;
@@ -137,13 +137,10 @@ impl Keeper {
     }
 
     /// Attaches anew to a session that gives no answer; `None` if the server says that it has ended.
-    ///
-    /// An attempt whose answer is lost renews the session where it arrives. One after the other would keep it alive for ever
-    /// while nobody can use it, and its owner znodes with it: after an attempt that may have arrived the next one waits until
-    /// the session has had the time to end, and others to take over.
     async fn attach(&self, session: &Session) -> Option<Session> {
         tracing::warn!(session = %session.id(), "ZooKeeper does not answer; attaching to the session anew");
-        let mut retry = FIRST_RETRY.min(self.longest_retry);
+        let first = FIRST_RETRY.min(self.longest_retry);
+        let mut attempts = Attempts::new(session.timeout(), first, self.longest_retry);
         loop {
             let begun = Instant::now();
             match session.reattach(&self.settings).await {
@@ -158,12 +155,7 @@ impl Keeper {
                     .latch
                     .not_ready(format!("the ZooKeeper session gives no answer: {error}")),
             }
-            if begun.elapsed() < REFUSED_WITHIN {
-                tokio::time::sleep(retry).await;
-                retry = (retry * 2).min(self.longest_retry);
-            } else {
-                tokio::time::sleep(session.timeout() * 3 / 2).await;
-            }
+            tokio::time::sleep(attempts.failed(begun, Instant::now())).await;
         }
     }
 

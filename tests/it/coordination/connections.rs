@@ -1,6 +1,5 @@
 //! Sessions and connections that fail under a coordinator: answers that are lost or late, a server that is away, fencing.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kcommon::zookeeper::{Error, Lifetime, Session, Settings};
@@ -152,7 +151,7 @@ async fn a_look_that_hangs_delays_neither_a_commit_nor_a_stop() {
 }
 
 #[tokio::test]
-async fn after_an_outage_longer_than_the_session_it_goes_on_where_it_was() {
+async fn after_an_outage_longer_than_the_session_the_claims_go_on() {
     let mut own = own_cluster().await;
     let (cluster, name) = (own.cluster.clone(), unique("outage"));
     cluster.create_topic(&name, 2).await.unwrap();
@@ -169,20 +168,31 @@ async fn after_an_outage_longer_than_the_session_it_goes_on_where_it_was() {
     tokio::time::sleep(2 * SESSION).await;
     assert!(!one.may_push());
     own.start_zookeeper().await.unwrap();
-    eventually("pushing goes on", SOON, async || {
-        one.may_push() && one.runs() == BTreeMap::from([(0, 5), (1, 0)])
-    })
-    .await;
-    assert!(one.revoked().is_empty(), "{:?}", one.revoked());
-    // A server that is just starting may leave a connection without an answer, and the next attempt then finds the session
-    // ended: all claims are lost together, and made again.
-    let lost = one.lost();
-    assert!(lost.is_empty() || lost == [0, 1], "{lost:?}");
+    eventually("pushing goes on", SOON, async || one.may_push()).await;
+    assert_eq!(one.runs().into_iter().collect::<Vec<_>>(), [(0, 5), (1, 0)]);
+    assert_eq!((one.lost(), one.revoked()), (vec![], vec![]));
     eventually("commits are stored again", SOON, async || {
         matches!(one.commit(0, 6).await, CommitOutcome::Committed(_))
     })
     .await;
     one.is_ready().await;
+}
+
+#[tokio::test]
+async fn an_attempt_to_attach_that_gets_no_answer_costs_no_claim() {
+    let scene = Scene::new("unanswered", 1).await;
+    let (proxy, one) = scene.start_behind("a:1", SESSION).await;
+    one.runs_partitions(1).await;
+    one.commit(0, 5).await;
+    proxy.hold_answers();
+    eventually("an attempt has failed", SOON, async || {
+        one.reasons().contains("gives no answer")
+    })
+    .await;
+    proxy.heal();
+    eventually("pushing goes on", SOON, async || one.may_push()).await;
+    assert_eq!((one.lost(), one.revoked()), (vec![], vec![]));
+    assert!(matches!(one.commit(0, 6).await, CommitOutcome::Committed(_)));
 }
 
 #[tokio::test]
