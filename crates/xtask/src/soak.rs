@@ -6,10 +6,9 @@
 
 mod faults;
 mod memory;
-mod pause;
 mod plan;
+mod scenario;
 mod scene;
-mod stuck;
 mod timeline;
 mod verdict;
 
@@ -59,9 +58,9 @@ enum What {
     /// Three ktransfer under load and random faults; what `soak` alone means.
     Ktransfer(Ktransfer),
     /// Stops a ktransfer for longer than its session, again and again, and counts what it pushes after waking.
-    Pause(pause::Arguments),
+    Pause(scenario::Pause),
     /// Writes half of a load to a key that fails all the time, and tells what the other keys get meanwhile.
-    Stuck(stuck::Arguments),
+    Stuck(scenario::Stuck),
 }
 
 #[derive(Args)]
@@ -84,8 +83,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let arguments = match &arguments.what {
         None => &arguments.ktransfer,
         Some(What::Ktransfer(arguments)) => arguments,
-        Some(What::Pause(arguments)) => return pause::run(arguments),
-        Some(What::Stuck(arguments)) => return stuck::run(arguments),
+        Some(What::Pause(pause)) => return pause.run(),
+        Some(What::Stuck(stuck)) => return stuck.run(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

@@ -68,6 +68,18 @@ impl World {
         self.dispatcher.admit(assignment.epoch, &fetched)
     }
 
+    /// A pending record of a key of its own at each of the offsets.
+    fn admit_keys(&mut self, assignment: Assignment, offsets: std::ops::Range<i64>) {
+        for offset in offsets {
+            self.admit(
+                assignment,
+                offset,
+                format!("k{offset}").as_bytes(),
+                Entry::Pending,
+            );
+        }
+    }
+
     fn due_report(&mut self) -> Option<Report> {
         self.now += Duration::from_secs(60);
         self.dispatcher.tick(self.now);
@@ -604,14 +616,7 @@ fn deliver(world: &mut World) -> RecordOffset {
 fn behind_a_stuck_head_what_is_done_is_stored_and_a_later_life_pushes_only_the_rest() {
     let mut world = World::new(bounds());
     let assignment = world.assign(0);
-    for offset in 0..6 {
-        world.admit(
-            assignment,
-            offset,
-            format!("k{offset}").as_bytes(),
-            Entry::Pending,
-        );
-    }
+    world.admit_keys(assignment, 0..6);
     let stuck = world.dispatcher.take(Seat(1)).unwrap();
     assert_eq!(stuck.record.offset.get(), 0);
     for _ in 0..3 {
@@ -629,14 +634,7 @@ fn behind_a_stuck_head_what_is_done_is_stored_and_a_later_life_pushes_only_the_r
 
     let mut later = World::new(bounds());
     let assignment = later.assign_with(0, done.clone());
-    for offset in 0..6 {
-        later.admit(
-            assignment,
-            offset,
-            format!("k{offset}").as_bytes(),
-            Entry::Pending,
-        );
-    }
+    later.admit_keys(assignment, 0..6);
     let pushed: Vec<i64> = (0..3).map(|_| deliver(&mut later).get()).collect();
     assert_eq!(pushed, [0, 4, 5]);
     assert!(later.dispatcher.take(Seat(0)).is_none());
@@ -650,14 +648,7 @@ fn behind_a_stuck_head_what_is_done_is_stored_and_a_later_life_pushes_only_the_r
 fn what_an_earlier_life_had_done_is_stored_again_before_it_is_fetched() {
     let mut world = World::new(bounds());
     let assignment = world.assign(0);
-    for offset in 0..8 {
-        world.admit(
-            assignment,
-            offset,
-            format!("k{offset}").as_bytes(),
-            Entry::Pending,
-        );
-    }
+    world.admit_keys(assignment, 0..8);
     let _stuck = world.dispatcher.take(Seat(1)).unwrap();
     for _ in 0..7 {
         deliver(&mut world);
@@ -667,14 +658,7 @@ fn what_an_earlier_life_had_done_is_stored_again_before_it_is_fetched() {
     };
     let mut later = World::new(bounds());
     let assignment = later.assign_with(0, done.clone());
-    for offset in 0..3 {
-        later.admit(
-            assignment,
-            offset,
-            format!("k{offset}").as_bytes(),
-            Entry::Pending,
-        );
-    }
+    later.admit_keys(assignment, 0..3);
     assert_eq!(later.due_report(), None, "nothing is new");
     let deadline = later.now;
     later.dispatcher.revoke(assignment, deadline);

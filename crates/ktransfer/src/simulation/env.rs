@@ -89,6 +89,20 @@ pub(super) struct Backend {
     pub(super) slowest: Time,
 }
 
+impl Backend {
+    pub(super) fn draw(dice: &mut Dice) -> Self {
+        Self {
+            stuck: BTreeSet::new(),
+            failing: if dice.one_in(3) { dice.between(2, 10) } else { 0 },
+            slowest: if dice.one_in(4) {
+                dice.between(500, 3_000)
+            } else {
+                dice.between(5, 200)
+            },
+        }
+    }
+}
+
 impl Env<'_> {
     pub(super) fn instant(&self) -> Instant {
         self.base + Duration::from_millis(self.now)
@@ -131,6 +145,27 @@ pub(super) struct Settings {
 }
 
 impl Settings {
+    pub(super) fn draw(dice: &mut Dice) -> Self {
+        Self {
+            timeout: dice.between(2_000, 5_000),
+            drain: Duration::from_millis(dice.between(100, 2_000)),
+            commit_interval: Duration::from_millis(dice.between(50, 1_500)),
+            max_uncommitted: usize::try_from(dice.between(2, 40)).unwrap(),
+            workers: usize::try_from(dice.between(1, 4)).unwrap(),
+            budget: if dice.one_in(2) {
+                usize::try_from(dice.between(500, 6_000)).unwrap()
+            } else {
+                1 << 16
+            },
+            initial: if dice.one_in(3) {
+                InitialOffset::Latest
+            } else {
+                InitialOffset::Earliest
+            },
+            epochs: Epochs::default(),
+        }
+    }
+
     pub(super) fn terms(&self) -> Terms {
         Terms::new(Duration::from_millis(self.timeout))
     }

@@ -4,7 +4,6 @@ mod judge;
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
-use std::time::Duration;
 
 use kcommon::kafka::PartitionId;
 use kcommon::zookeeper::layout;
@@ -20,7 +19,6 @@ use super::network::{Connection, Packet};
 use super::session::Change;
 use super::truth::{Truth, Violation};
 use super::zookeeper::Server;
-use crate::assignment::Epochs;
 use crate::config::InitialOffset;
 
 /// So many events are printed when a run fails, and so many writes and faults, which go further back.
@@ -119,33 +117,8 @@ impl World {
         let mut dice = Dice::new(seed);
         let partitions = usize::try_from(dice.between(1, 6)).unwrap();
         let kafka = Kafka::new(partitions, &mut dice);
-        let settings = Settings {
-            timeout: dice.between(2_000, 5_000),
-            drain: Duration::from_millis(dice.between(100, 2_000)),
-            commit_interval: Duration::from_millis(dice.between(50, 1_500)),
-            max_uncommitted: usize::try_from(dice.between(2, 40)).unwrap(),
-            workers: usize::try_from(dice.between(1, 4)).unwrap(),
-            budget: if dice.one_in(2) {
-                usize::try_from(dice.between(500, 6_000)).unwrap()
-            } else {
-                1 << 16
-            },
-            initial: if dice.one_in(3) {
-                InitialOffset::Latest
-            } else {
-                InitialOffset::Earliest
-            },
-            epochs: Epochs::default(),
-        };
-        let backend = Backend {
-            stuck: std::collections::BTreeSet::new(),
-            failing: if dice.one_in(3) { dice.between(2, 10) } else { 0 },
-            slowest: if dice.one_in(4) {
-                dice.between(500, 3_000)
-            } else {
-                dice.between(5, 200)
-            },
-        };
+        let settings = Settings::draw(&mut dice);
+        let backend = Backend::draw(&mut dice);
         let faults = Faults::choose(&mut dice, settings.initial);
         let mut truth = Truth::new(kafka.clone());
         truth.latest = settings.initial == InitialOffset::Latest;
