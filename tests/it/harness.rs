@@ -14,14 +14,7 @@ async fn what_is_produced_is_read_back() {
         .await
         .unwrap();
     assert_eq!(places, [(1, 0), (0, 0), (1, 1)]);
-    let bodies: Vec<Vec<u8>> = cluster
-        .read_topic(&topic)
-        .await
-        .unwrap()
-        .into_iter()
-        .map(|record| record.value)
-        .collect();
-    assert_eq!(bodies, [b"b", b"a", b"c"]);
+    assert_eq!(cluster.read_values(&topic).await.unwrap(), [b"b", b"a", b"c"]);
 }
 
 #[tokio::test]

@@ -168,6 +168,15 @@ impl Cluster {
         tokio::task::spawn_blocking(move || read_all(&consumer, &topic)).await?
     }
 
+    /// The values of [`Cluster::read_topic`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn read_values(&self, topic: &str) -> Result<Vec<Vec<u8>>> {
+        let records = self.read_topic(topic).await?;
+        Ok(records.into_iter().map(|record| record.value).collect())
+    }
+
     /// Log start and log end offset of each partition.
     ///
     /// # Errors

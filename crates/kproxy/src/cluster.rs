@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use kcommon::readiness::Latch;
@@ -101,29 +101,16 @@ impl Cluster {
     }
 
     fn known(&self, name: &str) -> Known {
-        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
-        topics.known(name, Instant::now())
+        self.topics().known(name, Instant::now())
+    }
+
+    fn topics(&self) -> RwLockReadGuard<'_, Topics> {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn ask(&self, name: &str) -> Result<(), Failure> {
-        let came = Instant::now();
-        let mut failed = self.asking.lock().await;
-        // Somebody else may have asked while this request waited for its turn.
-        match self.known(name) {
-            Known::Yes => return Ok(()),
-            Known::No => return Err(Failure::UnknownTopic),
-            Known::Away => return Err(Failure::TopicAway),
-            Known::Ask if failed.is_some_and(|failed| failed > came) => return Err(Failure::BrokersAway),
-            Known::Ask => {}
-        }
-        match self.list_topics().await {
-            Ok(()) => *failed = None,
-            Err(error) => {
-                tracing::warn!(%error, "the topics of the cluster could not be listed");
-                *failed = Some(Instant::now());
-                return Err(Failure::BrokersAway);
-            }
-        }
+        self.refresh(|topics, now| topics.known(name, now) != Known::Ask)
+            .await?;
         match self.known(name) {
             Known::Yes => Ok(()),
             Known::Away => Err(Failure::TopicAway),
@@ -136,18 +123,29 @@ impl Cluster {
     /// # Errors
     /// Nobody can be asked.
     pub(crate) async fn topic_names(&self) -> Result<Vec<String>, Failure> {
-        {
-            let _turn = self.asking.lock().await;
-            let is_fresh = {
-                let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
-                topics.is_fresh(Instant::now())
-            };
-            if !is_fresh {
-                self.list_topics().await.map_err(|_error| Failure::BrokersAway)?;
-            }
+        self.refresh(Topics::is_fresh).await?;
+        Ok(self.topics().sorted())
+    }
+
+    /// Fetches the list of topics, one request at a time, unless it is `good` when this one's turn comes.
+    ///
+    /// # Errors
+    /// Nobody can be asked. Whoever waited meanwhile is told so without another try: each would last seconds.
+    async fn refresh(&self, good: impl Fn(&Topics, Instant) -> bool) -> Result<(), Failure> {
+        let came = Instant::now();
+        let mut failed = self.asking.lock().await;
+        if good(&self.topics(), Instant::now()) {
+            return Ok(());
         }
-        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(topics.sorted())
+        if failed.is_some_and(|failed| failed > came) {
+            return Err(Failure::BrokersAway);
+        }
+        let listed = self.list_topics().await;
+        *failed = listed.is_err().then(Instant::now);
+        listed.map_err(|error| {
+            tracing::warn!(%error, "the topics of the cluster could not be listed");
+            Failure::BrokersAway
+        })
     }
 
     /// A topic's partitions, as of now.
@@ -187,10 +185,7 @@ impl Cluster {
 
     /// Asks any broker for anything: for one known topic, because a list of all can be large.
     async fn probe(&self) -> bool {
-        let topic: Option<String> = {
-            let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
-            topics.any().map(str::to_owned)
-        };
+        let topic: Option<String> = self.topics().any().map(str::to_owned);
         let Some(topic) = topic else {
             return self.list_topics().await.is_ok();
         };

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ktests::{Cluster, eventually, own_cluster};
+use ktests::{Cluster, OwnCluster, eventually, own_cluster};
 
 use super::world::{Answer, PATIENCE, Proxy, topic};
 
@@ -88,47 +88,56 @@ impl Proxy {
     }
 }
 
-#[tokio::test]
-async fn a_killed_broker_is_told_truly_and_recovered_from() {
-    let mut own = own_cluster().await;
-    let topic = topic(&own.cluster, "killed", 4).await;
-    let mut proxy = Proxy::start_with(&own.cluster, &[("produce_timeout_ms", "2000")]).await;
+/// Eight clients post before, while and after the brokers are away; what they were told is true, and kproxy is ready again.
+async fn brokers_go_and_return(
+    own: &mut OwnCluster,
+    keys: &[(&'static str, &str)],
+    go: impl AsyncFnOnce(&mut OwnCluster),
+    back: impl AsyncFnOnce(&mut OwnCluster),
+) -> (Proxy, Told) {
+    let topic = topic(&own.cluster, "faults", 4).await;
+    let mut proxy = Proxy::start_with(&own.cluster, keys).await;
     let over = AtomicBool::new(false);
     let faults = async {
         proxy.stores_more(100.0).await;
-        own.kill_broker().await.unwrap();
+        go(own).await;
         proxy.refuses().await;
-        own.start_broker().await.unwrap();
+        back(own).await;
         proxy.stores_more(100.0).await;
         over.store(true, Ordering::Relaxed);
     };
     let (told, ()) = tokio::join!(clients(&proxy, &topic, 8, &over), faults);
     assert_true(&own.cluster, &topic, &told).await;
     proxy.daemon.wait_ready().await;
+    (proxy, told)
+}
+
+#[tokio::test]
+async fn a_killed_broker_is_told_truly_and_recovered_from() {
+    let mut own = own_cluster().await;
+    let (proxy, _told) = brokers_go_and_return(
+        &mut own,
+        &[("produce_timeout_ms", "2000")],
+        async |own| own.kill_broker().await.unwrap(),
+        async |own| own.start_broker().await.unwrap(),
+    )
+    .await;
     proxy.stop().await;
 }
 
 #[tokio::test]
 async fn a_broker_that_takes_records_and_answers_nothing_is_away_until_it_does() {
     let mut own = own_cluster().await;
-    let topic = topic(&own.cluster, "silent", 4).await;
-    let keys = [("produce_timeout_ms", "30000"), ("stall_timeout_ms", "1000")];
-    let mut proxy = Proxy::start_with(&own.cluster, &keys).await;
-    let over = AtomicBool::new(false);
-    let faults = async {
-        proxy.stores_more(100.0).await;
-        own.freeze_broker().await.unwrap();
+    let (proxy, told) = brokers_go_and_return(
+        &mut own,
         // Whoever waited is answered long before produce_timeout_ms, or it would be the 8 requests of the 8 clients that hang.
-        proxy.refuses().await;
-        own.thaw_broker().await.unwrap();
-        proxy.stores_more(100.0).await;
-        over.store(true, Ordering::Relaxed);
-    };
-    let (told, ()) = tokio::join!(clients(&proxy, &topic, 8, &over), faults);
+        &[("produce_timeout_ms", "30000"), ("stall_timeout_ms", "1000")],
+        async |own| own.freeze_broker().await.unwrap(),
+        async |own| own.thaw_broker().await.unwrap(),
+    )
+    .await;
     assert!(proxy.metric("kproxy_stalls_total", &[]).await >= 1.0);
     let unsure = told.iter().filter(|(_, answer)| answer.status == 504).count();
     assert!((1..=8).contains(&unsure), "{unsure} of 8 clients were told 504");
-    assert_true(&own.cluster, &topic, &told).await;
-    proxy.daemon.wait_ready().await;
     proxy.stop().await;
 }
