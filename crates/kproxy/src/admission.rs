@@ -27,6 +27,7 @@ pub struct Admission {
 #[derive(Debug)]
 pub struct Permit {
     admission: Arc<Admission>,
+    places: usize,
     bytes: usize,
 }
 
@@ -89,8 +90,19 @@ impl Admission {
         }
         Ok(Permit {
             admission: Arc::clone(self),
+            places: 1,
             bytes,
         })
+    }
+
+    /// No place yet and no bytes: for what a request that has its place needs besides. It grows.
+    #[must_use]
+    pub fn beside(self: &Arc<Self>) -> Permit {
+        Permit {
+            admission: Arc::clone(self),
+            places: 0,
+            bytes: 0,
+        }
     }
 
     /// Requests that hold a place now.
@@ -138,7 +150,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.admission.bytes.give_back(self.bytes);
-        self.admission.requests.give_back(1);
+        self.admission.requests.give_back(self.places);
     }
 }
 
@@ -165,6 +177,18 @@ mod tests {
         assert!(admission.admit(40).is_ok());
         drop(permit);
         assert_eq!((admission.requests(), admission.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn what_a_request_needs_besides_takes_bytes_and_no_place() {
+        let admission = Admission::new(1, 100);
+        let _request = admission.admit(10).unwrap();
+        let mut beside = admission.beside();
+        beside.grow(90).unwrap();
+        assert_eq!(beside.grow(91), Err(Full::Bytes));
+        assert_eq!((admission.requests(), admission.bytes()), (1, 100));
+        drop(beside);
+        assert_eq!((admission.requests(), admission.bytes()), (1, 10));
     }
 
     #[test]

@@ -29,8 +29,7 @@ pub(crate) fn stored(topic: &str, stored: Stored) -> Answer {
     json(text)
 }
 
-/// The outcomes of a batch's records in their order, and what ended it early. 200: all are stored. 207: some are. Else the
-/// status of the first failure.
+/// The outcomes of a batch's records in their order, and what ended it early; [`Together`] is its status.
 #[must_use]
 pub(crate) fn batch(reports: &[Report], end: Option<&Failure>) -> Answer {
     let mut text = String::with_capacity(reports.len() * 64 + 32);
@@ -55,22 +54,39 @@ pub(crate) fn batch(reports: &[Report], end: Option<&Failure>) -> Answer {
     }
     text.push('}');
     let mut answer = json(text);
-    let first = reports.iter().find_map(|report| report.as_ref().err()).or(end);
-    if let Some(first) = first {
-        let told = first.told();
-        let any_stored = reports.iter().any(Result::is_ok);
-        *answer.status_mut() = if any_stored {
-            StatusCode::MULTI_STATUS
-        } else {
-            told.status
-        };
-        if let Some(seconds) = told.retry_after.filter(|_| !any_stored) {
-            answer
-                .headers_mut()
-                .insert(RETRY_AFTER, HeaderValue::from(seconds));
+    match Together::of(reports, end) {
+        Together::Stored => {}
+        Together::Mixed => *answer.status_mut() = StatusCode::MULTI_STATUS,
+        Together::Failed(first) => {
+            *answer.status_mut() = first.told().status;
+            retry_after(&mut answer, first);
         }
     }
     answer
+}
+
+/// What the outcomes of a request's records are together, which makes its status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Together<'r> {
+    /// 200: all are stored.
+    Stored,
+    /// 207: some are, others are not.
+    Mixed,
+    /// The status of this failure, the first: none is stored.
+    Failed(&'r Failure),
+}
+
+impl<'r> Together<'r> {
+    /// Of all outcomes in their order, and of what ended the request early.
+    #[must_use]
+    pub(crate) fn of(reports: &'r [Report], end: Option<&'r Failure>) -> Self {
+        let failures = reports.iter().filter_map(|report| report.as_ref().err());
+        match failures.chain(end).next() {
+            None => Self::Stored,
+            Some(_) if reports.iter().any(Result::is_ok) => Self::Mixed,
+            Some(first) => Self::Failed(first),
+        }
+    }
 }
 
 /// A failure as JSON.
@@ -190,6 +206,25 @@ mod tests {
         assert_eq!(told["error"]["code"], "brokers_away");
         assert_eq!(told["error"]["outcome"], "not_persisted");
         assert!(told["error"]["message"].as_str().unwrap().contains("later"));
+    }
+
+    #[test]
+    fn outcomes_together_are_told_by_the_first_failure_unless_any_is_stored() {
+        let place = Stored {
+            partition: 0,
+            offset: Some(1),
+            timestamp: None,
+        };
+        let (away, full) = (Failure::BrokersAway, Failure::QueueFull);
+        assert_eq!(Together::of(&[Ok(place)], None), Together::Stored);
+        assert_eq!(Together::of(&[Ok(place)], Some(&away)), Together::Mixed);
+        assert_eq!(
+            Together::of(&[Err(full.clone()), Ok(place)], None),
+            Together::Mixed
+        );
+        let failed = [Err(full.clone()), Err(away.clone())];
+        assert_eq!(Together::of(&failed, Some(&away)), Together::Failed(&full));
+        assert_eq!(Together::of(&[], Some(&away)), Together::Failed(&away));
     }
 
     #[test]

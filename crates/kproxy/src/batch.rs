@@ -3,9 +3,10 @@
 //! A record that breaks a rule, or that Kafka refuses, concerns no other. What ends the request early (a body that is too
 //! large, too slow, or cut off) is told beside the outcomes of the records before it.
 
+use std::time::Instant;
+
 use bytes::BytesMut;
 use hyper::Method;
-use hyper::header::CONTENT_TYPE;
 use hyper::http::request::Parts;
 
 use crate::answer::{self, Answer};
@@ -14,6 +15,7 @@ use crate::encoding::Encoding;
 use crate::entry::{BadEntry, Entry};
 use crate::failure::Failure;
 use crate::many::Many;
+use crate::media::media_type;
 use crate::ndjson::Lines;
 use crate::prefixed;
 use crate::request;
@@ -34,12 +36,7 @@ enum Format {
 
 impl Format {
     fn of(head: &Parts) -> Result<Self, Failure> {
-        let named = head
-            .headers
-            .get(CONTENT_TYPE)
-            .map_or(&b""[..], |value| value.as_bytes());
-        let essence = named.split(|byte| *byte == b';').next().unwrap_or_default();
-        match essence.trim_ascii().to_ascii_lowercase().as_slice() {
+        match media_type(&head.headers).as_slice() {
             b"application/x-ndjson" | b"application/jsonlines" | b"application/json-lines" => {
                 Ok(Self::Lines(Lines::default()))
             }
@@ -65,8 +62,8 @@ impl Service {
         }
         let format = Format::of(head)?;
         // A compressed stream would have to be decoded piece by piece; a single record's body is decoded whole.
-        if Encoding::of(&head.headers)? != Encoding::Identity {
-            return Err(Failure::EncodingUnknown);
+        if Encoding::of(&head.headers) != Ok(Encoding::Identity) {
+            return Err(Failure::BatchEncoded);
         }
         let query = head.uri.query().unwrap_or_default();
         let batch = request::parse_batch(query, self.http.legacy_acks)?;
@@ -98,7 +95,7 @@ impl Service {
         let longest = self.http.max_body.saturating_mul(WRITTEN).saturating_add(BESIDE);
         let mut arrived = BytesMut::new();
         // Holds what has arrived of a record that is not complete.
-        let mut place = self.admission.admit(0).map_err(Failure::Full)?;
+        let mut place = self.admission.beside();
         loop {
             let piece = pieces.next().await?;
             let ended = piece.is_none();
@@ -106,6 +103,7 @@ impl Service {
                 place.grow(arrived.len() + piece.len()).map_err(Failure::Full)?;
                 arrived.extend_from_slice(&piece);
             }
+            let came = Instant::now();
             while let Some(entry) = format.take(&mut arrived, ended) {
                 let cut_off = entry == Err(BadEntry::CutOff);
                 many.push(entry.map_err(Failure::BadEntry)).await?;
@@ -116,6 +114,8 @@ impl Service {
             if ended {
                 return Ok(());
             }
+            // Meanwhile the client could send nothing: it waited for Kafka too.
+            pieces.excuse(came.elapsed());
             if arrived.len() > longest {
                 return Err(Failure::BodyTooLarge(self.http.max_body));
             }

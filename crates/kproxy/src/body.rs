@@ -3,7 +3,7 @@
 //! A body that came with its head, as small ones do, is neither copied nor timed. Memory grows with what has arrived,
 //! never with what was announced.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
@@ -11,8 +11,12 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Frame, Incoming};
 
 use crate::admission::Permit;
+use crate::encoding::Encoding;
 use crate::failure::Failure;
 use crate::patience::{Body as Progress, Limits};
+
+/// Encoded bodies above this many bytes are decoded where it may take long.
+const DECODED_AT_ONCE: usize = 16 * 1024;
 
 /// A body that is being received.
 pub(crate) struct Receiver<'a> {
@@ -25,11 +29,25 @@ pub(crate) struct Receiver<'a> {
 }
 
 impl<'a> Receiver<'a> {
-    /// The whole body. `permit` grows with a body whose length was not announced.
+    /// The whole body, decoded. `permit` grows with a body whose length was not announced, and with what is decoded.
     ///
     /// # Errors
     /// The body is empty, too large, too slow or broken, or there is no room for it.
-    pub(crate) async fn receive(self, body: &'a mut Incoming, permit: &mut Permit) -> Result<Bytes, Failure> {
+    pub(crate) async fn receive(
+        self,
+        body: &'a mut Incoming,
+        encoding: Encoding,
+        mut permit: Permit,
+    ) -> Result<(Bytes, Permit), Failure> {
+        let max = self.max;
+        let received = self.collect(body, &mut permit).await?;
+        if encoding == Encoding::Identity {
+            return Ok((received, permit));
+        }
+        decode(encoding, received, max, permit).await
+    }
+
+    async fn collect(self, body: &'a mut Incoming, permit: &mut Permit) -> Result<Bytes, Failure> {
         let mut pieces = self.pieces(body);
         let mut first = Bytes::new();
         let mut whole = BytesMut::new();
@@ -61,8 +79,30 @@ impl<'a> Receiver<'a> {
             body,
             began: None,
             received: 0,
+            excused: Duration::ZERO,
         }
     }
+}
+
+async fn decode(
+    encoding: Encoding,
+    body: Bytes,
+    max: usize,
+    mut permit: Permit,
+) -> Result<(Bytes, Permit), Failure> {
+    let is_small = body.len() <= DECODED_AT_ONCE;
+    let decode = move || {
+        let decoded = encoding.decode(&body, max, &mut permit)?;
+        if decoded.is_empty() {
+            return Err(Failure::EmptyBody);
+        }
+        Ok((decoded, permit))
+    };
+    if is_small {
+        return decode();
+    }
+    let decoded = tokio::task::spawn_blocking(decode).await;
+    decoded.unwrap_or(Err(Failure::BrokenEncoding))
 }
 
 /// A body that is received piece by piece.
@@ -75,9 +115,16 @@ pub(crate) struct Pieces<'a> {
     began: Option<Instant>,
     /// Bytes so far.
     pub(crate) received: usize,
+    /// See [`Pieces::excuse`].
+    excused: Duration,
 }
 
 impl Pieces<'_> {
+    /// For so long nobody read the body, which is not the client's fault.
+    pub(crate) fn excuse(&mut self, time: Duration) {
+        self.excused += time;
+    }
+
     /// The next piece, `None` at the end.
     ///
     /// # Errors
@@ -105,9 +152,10 @@ impl Pieces<'_> {
 
     /// The next frame of a body that has not arrived yet.
     async fn wait(&mut self) -> Result<Option<Result<Frame<Bytes>, hyper::Error>>, Failure> {
+        let began = *self.began.get_or_insert_with(Instant::now);
         let progress = Progress {
-            request_began: self.receiver.request_began,
-            began: *self.began.get_or_insert_with(Instant::now),
+            request_began: self.receiver.request_began + self.excused,
+            began: began + self.excused,
             last: Instant::now(),
             received: self.received,
         };

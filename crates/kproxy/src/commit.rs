@@ -11,7 +11,6 @@ use hyper::body::Body as _;
 use hyper::http::request::Parts;
 use tokio::sync::oneshot;
 
-use crate::admission::Permit;
 use crate::answer::{self, Answer};
 use crate::body::Receiver;
 use crate::client::Report;
@@ -21,9 +20,6 @@ use crate::headers::RecordHeaders;
 use crate::record::Record;
 use crate::request::{self, Commit};
 use crate::service::{Arrival, Service};
-
-/// Encoded bodies above this many bytes are decoded where it may take long.
-const DECODED_AT_ONCE: usize = 16 * 1024;
 
 impl Service {
     /// The record of a request, to Kafka and back.
@@ -39,16 +35,13 @@ impl Service {
         let headers = RecordHeaders::of(&head.headers, &self.http.header_prefix);
         // Key and headers lie in memory as long as the body.
         let beside = head.uri.query().map_or(0, str::len) + headers.bytes();
-        let mut permit = self.admission.admit(length + beside).map_err(Failure::Full)?;
+        let permit = self.admission.admit(length + beside).map_err(Failure::Full)?;
         self.cluster.check_topic(&commit.topic).await?;
         let (body, permit) = if commit.tombstone {
             (None, permit)
         } else {
             let receiver = self.receiver(began, self.http.max_body);
-            let received = receiver.receive(body, &mut permit).await?;
-            let (body, permit) = self
-                .decode(encoding, received, self.http.max_body, permit)
-                .await?;
+            let (body, permit) = receiver.receive(body, encoding, permit).await?;
             (Some(body), permit)
         };
         let bytes = body.as_ref().map_or(0, Bytes::len);
@@ -117,32 +110,6 @@ impl Service {
             max,
             request_began,
         }
-    }
-
-    /// The body decoded, to at most `max` bytes, and the permit that has grown with it.
-    pub(super) async fn decode(
-        &self,
-        encoding: Encoding,
-        body: Bytes,
-        max: usize,
-        mut permit: Permit,
-    ) -> Result<(Bytes, Permit), Failure> {
-        if encoding == Encoding::Identity {
-            return Ok((body, permit));
-        }
-        let is_small = body.len() <= DECODED_AT_ONCE;
-        let decode = move || {
-            let decoded = encoding.decode(&body, max, &mut permit)?;
-            if decoded.is_empty() {
-                return Err(Failure::EmptyBody);
-            }
-            Ok((decoded, permit))
-        };
-        if is_small {
-            return decode();
-        }
-        let decoded = tokio::task::spawn_blocking(decode).await;
-        decoded.unwrap_or(Err(Failure::BrokenEncoding))
     }
 
     /// Waits for Kafka's report on a record.

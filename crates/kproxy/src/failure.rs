@@ -64,6 +64,9 @@ pub enum Failure {
     /// The body is encoded in a way that is not known.
     #[error("the body's Content-Encoding is not known; send it plain, or as gzip or zstd")]
     EncodingUnknown,
+    /// A batch is encoded.
+    #[error("a batch is taken while it arrives, so it has no Content-Encoding; send it plain")]
+    BatchEncoded,
     /// The body is not what its `Content-Encoding` says.
     #[error("the body cannot be decoded as its Content-Encoding says; send it again, or plain")]
     BrokenEncoding,
@@ -177,7 +180,9 @@ impl Failure {
             Self::BatchType => not(StatusCode::UNSUPPORTED_MEDIA_TYPE, "batch_type"),
             Self::EmptyBody => not(StatusCode::BAD_REQUEST, "empty_body"),
             Self::TombstoneWithBody => not(StatusCode::BAD_REQUEST, "tombstone_with_body"),
-            Self::EncodingUnknown => not(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding_unknown"),
+            Self::EncodingUnknown | Self::BatchEncoded => {
+                not(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding_unknown")
+            }
             Self::BrokenEncoding => not(StatusCode::BAD_REQUEST, "broken_encoding"),
             Self::BrokenBody => not(StatusCode::BAD_REQUEST, "broken_body"),
             Self::TopicRefused(_) => not(StatusCode::BAD_REQUEST, "topic_refused"),
@@ -273,6 +278,7 @@ mod tests {
             (Failure::EnvelopeType, 415, NotPersisted),
             (Failure::TombstoneWithBody, 400, NotPersisted),
             (Failure::EncodingUnknown, 415, NotPersisted),
+            (Failure::BatchEncoded, 415, NotPersisted),
             (Failure::BrokenEncoding, 400, NotPersisted),
             (Failure::BrokenBody, 400, NotPersisted),
             (Failure::TopicRefused(code), 400, NotPersisted),

@@ -6,7 +6,7 @@
 //!                              +------------- report <----------+
 //! ```
 //!
-//! Pure: `request`, `admission`, `encoding`, `entry`, `failure`, `gear`, `headers`, `ndjson`, `prefixed`, `topics`, `health`, `patience`, `answer`. The others do the I/O.
+//! Pure: `request`, `admission`, `encoding`, `entry`, `failure`, `gear`, `headers`, `media`, `ndjson`, `prefixed`, `topics`, `health`, `patience`, `answer`. The others do the I/O.
 
 pub mod admission;
 mod answer;
@@ -23,6 +23,7 @@ mod gear;
 mod headers;
 mod health;
 mod many;
+mod media;
 pub mod meters;
 mod ndjson;
 mod paced;

@@ -10,7 +10,7 @@ use std::time::Instant;
 use rdkafka::message::{Header, OwnedHeaders};
 use tokio::sync::oneshot;
 
-use crate::admission::Permit;
+use crate::admission::{Full, Permit};
 use crate::client::Report;
 use crate::entry::Entry;
 use crate::failure::Failure;
@@ -89,12 +89,23 @@ impl<'s> Many<'s> {
             return Open::Refused(Failure::BodyTooLarge(max));
         }
         loop {
-            match self.service.admission.admit(entry.bytes()) {
+            match self.place(entry.bytes()) {
                 Ok(permit) => return self.send_with(&entry, permit),
                 Err(full) if self.open.is_empty() => return Open::Refused(Failure::Full(full)),
                 Err(_full) => self.settle().await,
             }
         }
+    }
+
+    /// A place for a record. The request's own is that of a record that no other precedes.
+    fn place(&self, bytes: usize) -> Result<Permit, Full> {
+        let admission = &self.service.admission;
+        if !self.open.is_empty() {
+            return admission.admit(bytes);
+        }
+        let mut permit = admission.beside();
+        permit.grow(bytes)?;
+        Ok(permit)
     }
 
     fn send_with(&self, entry: &Entry, permit: Permit) -> Open {

@@ -245,6 +245,8 @@ fn level_config(config: &config::Kafka, acks: Acks, gear: Gear) -> ClientConfig 
     let delivery = config.timeout * 4 / 5;
     // The bodies are bounded by the permits; keys and librdkafka's own records come on top.
     let kilobytes = (config.max_bytes / 1024 * 2).clamp(1024, 2_000_000_000);
+    // So are the records; librdkafka counts one until a moment after its report.
+    let records = config.max_records + 1000;
     let mut client = base_config(config);
     client
         .set("acks", acks.as_str())
@@ -255,7 +257,7 @@ fn level_config(config: &config::Kafka, acks: Acks, gear: Gear) -> ClientConfig 
         .set("message.timeout.ms", delivery.as_millis().to_string())
         .set("request.timeout.ms", delivery.as_millis().to_string())
         .set("message.max.bytes", (config.max_body + 65_536).to_string())
-        .set("queue.buffering.max.messages", config.max_records.to_string())
+        .set("queue.buffering.max.messages", records.to_string())
         .set("queue.buffering.max.kbytes", kilobytes.to_string())
         // Records without key go to a random partition each, as in the original.
         .set("sticky.partitioning.linger.ms", "0");

@@ -9,7 +9,6 @@ mod envelope;
 use std::borrow::Cow;
 
 use hyper::Method;
-use hyper::header::CONTENT_TYPE;
 use percent_encoding::percent_decode_str;
 
 use crate::answer::Answer;
@@ -109,15 +108,12 @@ impl Service {
         request: Arrival<'_>,
     ) -> Result<Answer, Failure> {
         let Arrival { head, body, began } = request;
-        let content_type = head.headers.get(CONTENT_TYPE);
-        let content_type = content_type.map_or(&b""[..], |value| value.as_bytes());
-        let embedded = Embedded::of(content_type).ok_or(Failure::EnvelopeType)?;
+        let embedded = Embedded::of(&head.headers).ok_or(Failure::EnvelopeType)?;
         let encoding = Encoding::of(&head.headers)?;
-        let mut permit = self.admission.admit(0).map_err(Failure::Full)?;
+        let permit = self.admission.admit(0).map_err(Failure::Full)?;
         self.cluster.check_topic(topic).await?;
-        let max = self.http.max_batch;
-        let received = self.receiver(began, max).receive(body, &mut permit).await?;
-        let (document, permit) = self.decode(encoding, received, max, permit).await?;
+        let receiver = self.receiver(began, self.http.max_batch);
+        let (document, permit) = receiver.receive(body, encoding, permit).await?;
         let entries = envelope::read(&document, embedded, partition).map_err(Failure::BadEnvelope)?;
         let mut many = Many::new(self, topic, Acks::All, permit);
         let (count, mut end) = (entries.len(), None);

@@ -1,10 +1,10 @@
 //! Many records in one request: what becomes of each, and of what breaks off.
 
 use bytes::BufMut as _;
-use ktests::cluster;
+use ktests::{cluster, eventually};
 use serde_json::{Value, json};
 
-use super::world::{Answer, Proxy, topic};
+use super::world::{Answer, PATIENCE, Proxy, topic};
 
 const LINES: &str = "application/x-ndjson";
 const PREFIXED: &str = "application/vnd.kproxy.records";
@@ -88,14 +88,7 @@ async fn a_record_that_is_refused_concerns_no_other() {
             None
         ]
     );
-    let values: Vec<_> = cluster
-        .read_topic(&topic)
-        .await
-        .unwrap()
-        .into_iter()
-        .map(|record| record.value)
-        .collect();
-    assert_eq!(values, [b"a", b"c"]);
+    assert_eq!(cluster.read_values(&topic).await.unwrap(), [b"a", b"c"]);
     proxy.stop().await;
 }
 
@@ -137,6 +130,10 @@ async fn a_batch_of_nothing_or_of_another_form_is_refused_as_a_whole() {
     post(&proxy, &query, "text/plain", "{}")
         .await
         .refused(415, "batch_type");
+    let gzip = format!("{LINES}\r\nContent-Encoding: gzip");
+    let answer = post(&proxy, &query, &gzip, "{}").await;
+    let told = &answer.refused(415, "encoding_unknown").body;
+    assert!(told.contains("plain") && !told.contains("gzip"), "{told}");
     post(&proxy, &format!("{query}&key=k"), LINES, "{}")
         .await
         .refused(400, "bad_request");
@@ -166,6 +163,58 @@ async fn a_batch_far_larger_than_the_places_of_the_process_slows_down_and_is_sto
     assert_eq!(answer.status, 200, "{}", answer.body);
     assert_eq!(results(&answer).len(), 300);
     assert_eq!(cluster.read_topic(&topic).await.unwrap().len(), 300);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_batch_needs_one_place_of_the_process_and_no_more() {
+    let cluster = cluster();
+    let topic = topic(&cluster, "place", 1).await;
+    let proxy = Proxy::start_with(&cluster, &[("req_pool_size", "1")]).await;
+    let body: String = (0..5).map(|n| format!("{{\"text\":\"{n}\"}}\n")).collect();
+    let answer = post(&proxy, &format!("topic={topic}"), LINES, body).await;
+    assert_eq!(
+        (answer.status, results(&answer).len()),
+        (200, 5),
+        "{}",
+        answer.body
+    );
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn the_time_for_a_body_stands_still_while_kafka_is_awaited() {
+    let cluster = cluster();
+    let topic = topic(&cluster, "patient", 1).await;
+    // Each record waits a second for company, and the next one for its place.
+    let keys = [
+        ("linger_ms", "1000"),
+        ("req_pool_size", "1"),
+        ("request_timeout_ms", "4000"),
+    ];
+    let proxy = Proxy::start_with(&cluster, &keys).await;
+    let mut client = proxy.connect().await;
+    let head = format!(
+        "POST /commit/batch?topic={topic} HTTP/1.1\r\nHost: x\r\nContent-Type: {LINES}\r\nContent-Length: 90\r\n\r\n"
+    );
+    client.send(head).await;
+    client.send("{\"text\":\"1\"}\n".repeat(6).as_bytes()).await;
+    eventually("five records took five seconds", PATIENCE, async || {
+        proxy
+            .metric("kproxy_requests_total", &["result=\"stored\""])
+            .await
+            == 5.0
+    })
+    .await;
+    // The sixth is on its way, so the seventh would come too late if the wait counted.
+    client.send("{\"text\":\"2\"}").await;
+    let answer = client.answer().await;
+    assert_eq!(
+        (answer.status, results(&answer).len()),
+        (200, 7),
+        "{}",
+        answer.body
+    );
     proxy.stop().await;
 }
 

@@ -3,17 +3,18 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use hyper::StatusCode;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::answer::{self, Answer};
+use crate::answer::{self, Answer, Together};
 use crate::client::Report;
 use crate::cluster::TopicDescription;
 use crate::entry::{BadEntry, Entry};
 use crate::failure::{Failure, Outcome};
+use crate::media::media_type;
 use crate::ndjson::{Timestamp, decode};
 
 const MEDIA_TYPE: &str = "application/vnd.kafka.v2+json";
@@ -28,11 +29,10 @@ pub(super) enum Embedded {
 }
 
 impl Embedded {
-    /// What a `Content-Type` says; `None` when it is none of the two.
+    /// What a request says; `None` when it is none of the two.
     #[must_use]
-    pub(super) fn of(content_type: &[u8]) -> Option<Self> {
-        let essence = content_type.split(|byte| *byte == b';').next()?;
-        match essence.trim_ascii().to_ascii_lowercase().as_slice() {
+    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
+        match media_type(headers).as_slice() {
             b"application/vnd.kafka.json.v2+json" => Some(Self::Json),
             b"application/vnd.kafka.binary.v2+json" => Some(Self::Binary),
             _other => None,
@@ -143,13 +143,11 @@ pub(super) fn produced(reports: &[Report]) -> Answer {
         })
         .collect();
     let mut document = json!({"offsets": offsets, "key_schema_id": null, "value_schema_id": null});
-    let first = reports.iter().find_map(|report| report.as_ref().err());
-    let Some(first) = first else {
-        return document_of(StatusCode::OK, &document);
+    let first = match Together::of(reports, None) {
+        Together::Stored => return document_of(StatusCode::OK, &document),
+        Together::Mixed => return document_of(StatusCode::MULTI_STATUS, &document),
+        Together::Failed(first) => first,
     };
-    if reports.iter().any(Result::is_ok) {
-        return document_of(StatusCode::MULTI_STATUS, &document);
-    }
     document["error_code"] = error_code(first).into();
     document["message"] = first.to_string().into();
     let mut answer = document_of(status(first), &document);
