@@ -1,6 +1,8 @@
 //! kproxy on a real Kafka: what it stores, what it refuses, whom it cuts, and how it ends.
 
 #[cfg(test)]
+mod access;
+#[cfg(test)]
 mod batch;
 mod clients;
 mod faults;

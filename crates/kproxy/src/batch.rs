@@ -67,6 +67,7 @@ impl Service {
         }
         let query = head.uri.query().unwrap_or_default();
         let batch = request::parse_batch(query, self.http.legacy_acks)?;
+        self.topics.check(&batch.topic)?;
         if self.cluster.is_away() {
             return Err(Failure::BrokersAway);
         }

@@ -26,6 +26,7 @@ impl Service {
     pub(super) async fn commit(&self, request: Arrival<'_>) -> Result<Answer, Failure> {
         let Arrival { head, body, began } = request;
         let commit = self.check_head(head)?;
+        self.topics.check(&commit.topic)?;
         let encoding = Encoding::of(&head.headers)?;
         let announced = body.size_hint().exact();
         let length = self.check_length(announced, commit.tombstone)?;

@@ -2,6 +2,7 @@
 //!
 //! Every key that the original demanded stays demanded; every other key has a default. A time-out of 0 is none.
 
+mod access;
 mod keys;
 
 use std::net::IpAddr;
@@ -9,13 +10,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use hyper::header::HeaderName;
-use kcommon::config::{self, HostPort, Invalid};
+use kcommon::config::{self, HostPort, Invalid, Problem};
 use kcommon::daemon::Base;
 use serde::Deserialize;
 
 pub use keys::SCHEMA;
 
+use crate::access::TopicRules;
+use crate::options::Options;
 use crate::patience::Limits;
+use crate::producer;
 
 /// `kproxy.yaml` as it is written, defaults filled in.
 #[derive(Debug, Deserialize)]
@@ -46,6 +50,8 @@ struct File {
     linger_ms: Option<u64>,
     kafka_requests_in_flight: usize,
     idempotence: bool,
+    #[serde(flatten)]
+    access: access::File,
 }
 
 /// Settings that were checked.
@@ -57,6 +63,8 @@ pub struct Config {
     pub http: Http,
     /// How records get to Kafka.
     pub kafka: Kafka,
+    /// Which topics may be named.
+    pub topics: TopicRules,
 }
 
 /// The HTTP side.
@@ -109,6 +117,8 @@ pub struct Kafka {
     pub max_records: usize,
     /// Most bytes in the producers' queues.
     pub max_bytes: usize,
+    /// librdkafka's options beyond these.
+    pub options: Options,
 }
 
 impl AsRef<Base> for Config {
@@ -147,12 +157,17 @@ pub fn load(path: &Path) -> Result<Config, Invalid> {
             "is no beginning of a header's name; allowed: letters, digits and -, such as X-Kafka-Header-",
         ));
     }
+    let topics = access::topics(&file.access, &document, &mut problems);
+    let options = access::options(&file.access, &document, &mut problems);
     Invalid::check(problems)?;
-    Ok(Config::new(document.file, address.ok().flatten()))
+    let tried = document.problem("librdkafka", "");
+    let config = Config::new(document.file, address.ok().flatten(), topics, options);
+    producer::try_out(&config.kafka).map_err(|message| Problem { message, ..tried })?;
+    Ok(config)
 }
 
 impl Config {
-    fn new(file: File, address: Option<IpAddr>) -> Self {
+    fn new(file: File, address: Option<IpAddr>, topics: TopicRules, options: Options) -> Self {
         let timeout = |ms| (ms > 0).then(|| Duration::from_millis(ms));
         let brokers: Vec<String> = file.broker_hosts.iter().map(ToString::to_string).collect();
         Self {
@@ -187,7 +202,9 @@ impl Config {
                 max_body: file.max_request_size_bytes,
                 max_records: file.req_pool_size,
                 max_bytes: file.max_inflight_bytes,
+                options,
             },
+            topics,
             base: Base::new(file.log, file.admin.as_ref()),
         }
     }
@@ -268,6 +285,63 @@ broker_hosts:
         let text = SEED.replace("timeout_ms: 100", "timeout_ms: 0");
         let limits = load_text(&text).unwrap().http.limits;
         assert_eq!((limits.silence, limits.write), (None, None));
+    }
+
+    #[test]
+    fn options_of_librdkafka_are_passed_on_and_their_problems_have_their_lines() {
+        let directory = tempfile::tempdir().unwrap();
+        let secret = directory.path().join("password");
+        std::fs::write(&secret, "s3cret\n").unwrap();
+        let good = format!(
+            "{SEED}librdkafka:\n  compression.type: zstd\n  security.protocol: sasl_plaintext\n  sasl.mechanisms: PLAIN\n  \
+             sasl.username: me\nlibrdkafka_files:\n  sasl.password: {}\n",
+            secret.display()
+        );
+        let config = load_text(&good).unwrap();
+        let mut client = rdkafka::ClientConfig::new();
+        config.kafka.options.apply(&mut client);
+        assert_eq!(client.get("compression.type"), Some("zstd"));
+        assert_eq!(client.get("sasl.password"), Some("s3cret"));
+        assert!(!format!("{config:?}").contains("s3cret"));
+
+        let wrong = format!(
+            "{SEED}librdkafka:\n  acks: all\n  no.such: 1\n  compression.type: zip\n  client.rack: a\n  client.rack: b\n\
+             librdkafka_files:\n  ssl.key.pem: /no/such/file\n"
+        );
+        let message = load_text(&wrong).unwrap_err();
+        for (line, word) in [
+            (14, "librdkafka.acks: is not taken here"),
+            (15, "librdkafka.no.such: is refused by librdkafka"),
+            (16, "librdkafka.compression.type: is refused by librdkafka"),
+            (18, "librdkafka.client.rack: is given twice"),
+            (20, "librdkafka_files.ssl.key.pem: /no/such/file cannot be read"),
+        ] {
+            let found = message
+                .lines()
+                .find(|found| found.contains(word))
+                .unwrap_or_else(|| panic!("{word}: {message}"));
+            assert!(found.contains(&format!("kproxy.yaml:{line}:")), "{found}");
+        }
+        let together =
+            format!("{SEED}librdkafka:\n  security.protocol: ssl\n  ssl.ca.location: /no/such/file\n");
+        let message = load_text(&together).unwrap_err();
+        assert!(
+            message.contains("kproxy.yaml:13:") && message.contains("ssl.ca.location"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn rules_of_topics_are_read_and_a_wrong_one_is_refused() {
+        let rules = load_text(&format!("{SEED}topics_allowed: [\"a*\"]\ntopics_denied: [ab]\n"))
+            .unwrap()
+            .topics;
+        assert!(rules.allow("aa") && !rules.allow("ab") && !rules.allow("b"));
+        let message = load_text(&format!("{SEED}topics_denied: [\"a/*\"]\n")).unwrap_err();
+        assert!(
+            message.contains("topics_denied") && message.contains("fits no topic"),
+            "{message}"
+        );
     }
 
     #[test]

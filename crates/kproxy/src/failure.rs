@@ -79,6 +79,11 @@ pub enum Failure {
     /// Kafka's access list does not let kproxy write here.
     #[error("Kafka does not allow kproxy to write to this topic; ask who runs the cluster for the right")]
     Forbidden,
+    /// kproxy's own rules do not let anybody name this topic.
+    #[error(
+        "records for this topic are not taken here; ask who runs this kproxy for it (topics_allowed, topics_denied)"
+    )]
+    TopicNotAllowed,
     /// No such path.
     #[error("there is nothing at this path; records are taken by POST /commit?topic=NAME")]
     NoSuchPath,
@@ -187,6 +192,7 @@ impl Failure {
             Self::BrokenBody => not(StatusCode::BAD_REQUEST, "broken_body"),
             Self::TopicRefused(_) => not(StatusCode::BAD_REQUEST, "topic_refused"),
             Self::Forbidden => not(StatusCode::FORBIDDEN, "topic_forbidden"),
+            Self::TopicNotAllowed => not(StatusCode::FORBIDDEN, "topic_not_allowed"),
             Self::NoSuchPath => not(StatusCode::NOT_FOUND, "not_found"),
             Self::Method => not(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::UnknownTopic => not(StatusCode::NOT_FOUND, "unknown_topic"),
@@ -283,6 +289,7 @@ mod tests {
             (Failure::BrokenBody, 400, NotPersisted),
             (Failure::TopicRefused(code), 400, NotPersisted),
             (Failure::Forbidden, 403, NotPersisted),
+            (Failure::TopicNotAllowed, 403, NotPersisted),
             (Failure::NoSuchPath, 404, NotPersisted),
             (Failure::Method, 405, NotPersisted),
             (Failure::UnknownTopic, 404, NotPersisted),

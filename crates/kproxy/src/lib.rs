@@ -6,8 +6,9 @@
 //!                              +------------- report <----------+
 //! ```
 //!
-//! Pure: `request`, `admission`, `encoding`, `entry`, `failure`, `gear`, `headers`, `media`, `ndjson`, `prefixed`, `topics`, `health`, `patience`, `answer`. The others do the I/O.
+//! Pure: `access::globs`, `request`, `admission`, `encoding`, `entry`, `failure`, `gear`, `headers`, `media`, `ndjson`, `prefixed`, `topics`, `health`, `patience`, `answer`. The others do the I/O.
 
+pub mod access;
 pub mod admission;
 mod answer;
 mod batch;
@@ -26,6 +27,7 @@ mod many;
 mod media;
 pub mod meters;
 mod ndjson;
+pub mod options;
 mod paced;
 pub mod patience;
 mod prefixed;

@@ -17,6 +17,7 @@ use crate::client::{Client, Report, Signals};
 use crate::config;
 use crate::failure::Failure;
 use crate::gear::{self, Gear};
+use crate::options;
 use crate::record::Record;
 use crate::request::Acks;
 
@@ -231,7 +232,22 @@ pub(crate) fn base_config(config: &config::Kafka) -> ClientConfig {
         .set("log.connection.close", "false")
         .set("enable.metrics.push", "false")
         .set_log_level(RDKafkaLogLevel::Notice);
+    config.options.apply(&mut client);
     client
+}
+
+/// Tries the configured options with every acknowledgement level, without a broker; costs nothing when there are none.
+///
+/// # Errors
+/// Why librdkafka makes no client of them.
+pub(crate) fn try_out(config: &config::Kafka) -> Result<(), String> {
+    if config.options.is_empty() {
+        return Ok(());
+    }
+    for acks in Acks::EVERY {
+        options::try_out(level_config(config, acks, gear::BY_LOAD[0]))?;
+    }
+    Ok(())
 }
 
 fn level_config(config: &config::Kafka, acks: Acks, gear: Gear) -> ClientConfig {
@@ -261,12 +277,14 @@ fn level_config(config: &config::Kafka, acks: Acks, gear: Gear) -> ClientConfig 
         .set("queue.buffering.max.kbytes", kilobytes.to_string())
         // Records without key go to a random partition each, as in the original.
         .set("sticky.partitioning.linger.ms", "0");
+    config.options.apply(&mut client);
     client
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::Options;
 
     fn kafka() -> config::Kafka {
         config::Kafka {
@@ -280,6 +298,7 @@ mod tests {
             max_body: 10_485_760,
             max_records: 10_240,
             max_bytes: 268_435_456,
+            options: Options::default(),
         }
     }
 

@@ -84,11 +84,18 @@ impl Service {
     }
 
     async fn serve(&self, resource: Resource<'_>, request: Arrival<'_>) -> Result<Answer, Failure> {
+        if let Resource::Topic(topic) | Resource::Partition(topic, _) = &resource {
+            self.topics.check(topic)?;
+        }
         if self.cluster.is_away() {
             return Err(Failure::BrokersAway);
         }
         match (resource, &request.head.method) {
-            (Resource::Topics, &Method::GET) => Ok(envelope::topics(&self.cluster.topic_names().await?)),
+            (Resource::Topics, &Method::GET) => {
+                let mut names = self.cluster.topic_names().await?;
+                names.retain(|name| self.topics.allow(name));
+                Ok(envelope::topics(&names))
+            }
             (Resource::Topic(topic), &Method::GET) => {
                 self.cluster.check_topic(&topic).await?;
                 Ok(envelope::topic(&self.cluster.describe(&topic).await?))

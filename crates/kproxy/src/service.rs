@@ -11,6 +11,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::http::request::Parts;
 use hyper::{Request, StatusCode};
 
+use crate::access::TopicRules;
 use crate::admission::Admission;
 use crate::answer::{self, Answer};
 use crate::cluster::Cluster;
@@ -34,6 +35,8 @@ pub(crate) struct Arrival<'r> {
 pub(crate) struct Service {
     /// Settings of the HTTP side.
     pub(crate) http: Http,
+    /// Which topics may be named.
+    pub(crate) topics: TopicRules,
     /// The process's places.
     pub(crate) admission: Arc<Admission>,
     /// What is known of Kafka.
@@ -61,6 +64,7 @@ impl Service {
     ) -> Self {
         Self {
             http: config.http.clone(),
+            topics: config.topics.clone(),
             admission: Admission::new(config.http.max_requests, config.http.max_bytes),
             cluster,
             producers,

@@ -16,6 +16,7 @@ pub const SCHEMA: Schema = Schema {
         ("", ADMIN_KEYS),
         ("", HTTP_KEYS),
         ("", KAFKA_KEYS),
+        ("", super::access::KEYS),
     ],
 };
 

@@ -221,7 +221,7 @@ fn error_code(failure: &Failure) -> u32 {
     match failure {
         Failure::UnknownTopic => 40401,
         Failure::UnknownPartition => 40402,
-        Failure::Forbidden => 40301,
+        Failure::Forbidden | Failure::TopicNotAllowed => 40301,
         Failure::RecordTooLarge | Failure::RecordRefused(_) => 50002,
         _ if told.retry_after.is_some() || told.outcome == Outcome::PossiblyPersisted => 50003,
         _ => status(failure).as_u16().into(),
