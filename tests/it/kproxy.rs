@@ -13,6 +13,8 @@ mod process;
 mod refusals;
 #[cfg(test)]
 mod rest;
+#[cfg(test)]
+mod siege;
 mod stop;
 #[cfg(test)]
 mod world;

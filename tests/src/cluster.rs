@@ -12,12 +12,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context as _, Result};
 use rustix::process::Signal;
 
-pub use files::CHROOT;
+pub use files::{CHROOT, Front};
 pub use jars::KAFKA_3;
 pub use local::{Local, Options};
 pub use process::Process;
 
-use crate::paths;
+use crate::{Proxy, paths};
 
 /// The environment variable with the brokers, `host:port` separated by commas.
 pub const BROKERS: &str = "KTESTS_BROKERS";
@@ -96,6 +96,8 @@ pub struct OwnCluster {
     local: Option<Local>,
     /// The addresses, which stay the same over stops and starts.
     pub cluster: Cluster,
+    /// The second listeners of its brokers, if they were asked for.
+    pub fronts: Vec<Front>,
 }
 
 /// Starts a private cluster of one broker, with a small heap.
@@ -123,11 +125,30 @@ pub async fn own_cluster_with(options: Options) -> OwnCluster {
         .expect("a private cluster starts");
     OwnCluster {
         cluster: local.cluster(),
+        fronts: local.fronts(),
         local: Some(local),
     }
 }
 
 impl OwnCluster {
+    /// A proxy before each of its brokers, and the cluster as whoever comes through them sees it.
+    ///
+    /// # Panics
+    /// When a port was taken meanwhile.
+    pub async fn through_proxies(&self) -> (Cluster, Vec<Proxy>) {
+        let mut proxies = Vec::new();
+        for front in &self.fronts {
+            let target = format!("127.0.0.1:{}", front.listens);
+            proxies.push(Proxy::start_at(front.says, &target).await);
+        }
+        let addresses: Vec<_> = proxies.iter().map(Proxy::address).collect();
+        let cluster = Cluster {
+            brokers: addresses.join(","),
+            ..self.cluster.clone()
+        };
+        (cluster, proxies)
+    }
+
     /// Stops ZooKeeper in good order.
     ///
     /// # Errors

@@ -31,6 +31,8 @@ struct Gate {
     requests: bool,
     answers: bool,
     delay: Duration,
+    /// Bytes of requests that pass in a second, over all connections.
+    rate: Option<u32>,
     /// Raised to reset every connection.
     resets: u64,
 }
@@ -62,6 +64,8 @@ struct Trap {
 #[derive(Debug)]
 struct Shared {
     gate: watch::Sender<Gate>,
+    /// When the next request may pass at the gate's rate.
+    turn: Mutex<Instant>,
     trap: Mutex<Option<Trap>>,
     /// The text of the request from which on answers are held back.
     hold: Mutex<Option<Vec<u8>>>,
@@ -109,17 +113,27 @@ impl Proxy {
     /// # Panics
     /// When loopback has no free port.
     pub async fn start(target: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await;
-        let listener = listener.expect("loopback has a free port");
+        Self::start_at(0, target).await
+    }
+
+    /// The same at this port, 0 for any.
+    ///
+    /// # Panics
+    /// When it is taken.
+    pub async fn start_at(port: u16, target: &str) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await;
+        let listener = listener.expect("the port is free");
         let address = listener.local_addr().expect("it is bound");
         let (gate, _gates) = watch::channel(Gate {
             requests: true,
             answers: true,
             delay: Duration::ZERO,
+            rate: None,
             resets: 0,
         });
         let shared = Arc::new(Shared {
             gate,
+            turn: Mutex::new(Instant::now()),
             trap: Mutex::default(),
             hold: Mutex::default(),
             requested: Mutex::default(),
@@ -145,7 +159,15 @@ impl Proxy {
 
     /// Passes on what was held back, and everything after it without delay.
     pub fn heal(&self) {
-        self.set(|gate| (gate.requests, gate.answers, gate.delay) = (true, true, Duration::ZERO));
+        self.set(|gate| {
+            (gate.requests, gate.answers) = (true, true);
+            (gate.delay, gate.rate) = (Duration::ZERO, None);
+        });
+    }
+
+    /// From now on so many bytes of requests pass in a second, over all connections; the others wait.
+    pub fn slow_to(&self, bytes_a_second: u32) {
+        self.set(|gate| gate.rate = Some(bytes_a_second));
     }
 
     /// Lets requests through from now on, and holds back their answers.
@@ -222,6 +244,17 @@ impl Shared {
             .send_modify(|gate| (gate.requests, gate.answers) = (true, false));
     }
 
+    /// When a request of this length may pass.
+    fn turn(&self, length: usize) -> Instant {
+        let Some(rate) = self.gate.borrow().rate else {
+            return Instant::now();
+        };
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
+        let mut turn = self.turn.lock().expect("no panic inside");
+        *turn = (*turn).max(Instant::now()) + Duration::from_secs(1) * length / rate.max(1);
+        *turn
+    }
+
     /// Whether answers are to be held back from this request on; asked for once.
     fn holds_from(&self, message: &[u8]) -> bool {
         let mut hold = self.hold.lock().expect("no panic inside");
@@ -270,10 +303,12 @@ async fn carry(mut client: TcpStream, mut server: TcpStream, shared: Arc<Shared>
         let requests = Direction {
             shared: &shared,
             awaited: &awaited,
+            is_paced: true,
             passes: |gate| gate.requests,
             judge: Direction::judge_request,
         };
         let answers = Direction {
+            is_paced: false,
             passes: |gate| gate.answers,
             judge: Direction::judge_answer,
             ..requests
@@ -304,6 +339,8 @@ enum Ruling {
 struct Direction<'a> {
     shared: &'a Shared,
     awaited: &'a Mutex<Option<i32>>,
+    /// Whether the gate's rate holds here.
+    is_paced: bool,
     passes: fn(&Gate) -> bool,
     judge: fn(&Self, &[u8], bool) -> Ruling,
 }
@@ -338,6 +375,9 @@ impl Direction<'_> {
         let mut first = true;
         while let Some((due, message)) = waiting.recv().await {
             tokio::time::sleep_until(due).await;
+            if self.is_paced {
+                tokio::time::sleep_until(self.shared.turn(message.len())).await;
+            }
             // The sender of the gate lives in what is shared.
             let open = gate.wait_for(|gate| (self.passes)(gate)).await.is_ok();
             let ruling = (self.judge)(self, &message, first);
@@ -478,6 +518,18 @@ mod tests {
         let start = Instant::now();
         exchange(&mut client, &message(1, 4, "")).await.unwrap();
         assert!(start.elapsed() >= Duration::from_millis(120));
+    }
+
+    #[tokio::test]
+    async fn a_rate_holds_over_all_connections() {
+        let (proxy, mut client) = scene().await;
+        let mut other = connect(&proxy).await;
+        let request = message(1, 4, &"x".repeat(984));
+        proxy.slow_to(10_000);
+        let start = Instant::now();
+        exchange(&mut client, &request).await.unwrap();
+        exchange(&mut other, &request).await.unwrap();
+        assert!(start.elapsed() >= Duration::from_millis(190));
     }
 
     #[tokio::test]

@@ -17,6 +17,27 @@ pub struct Znodes {
 }
 
 impl Cluster {
+    /// Lets the clients of this `client.id` produce so many bytes a second to each broker, `None`: as many as they like. With
+    /// ZooKeeper only, as its own tool does it: the setting, then a word that it has changed.
+    ///
+    /// # Errors
+    /// ZooKeeper is away.
+    pub async fn limit_client(&self, client_id: &str, bytes_a_second: Option<u32>) -> Result<()> {
+        let znodes = self.znodes().await?;
+        let limit = bytes_a_second.map(|bytes| format!("\"producer_byte_rate\":\"{bytes}\""));
+        let config = format!("{{\"version\":1,\"config\":{{{}}}}}", limit.unwrap_or_default());
+        znodes
+            .set(&format!("/config/clients/{client_id}"), &config)
+            .await?;
+        let word = format!("{{\"version\":2,\"entity_path\":\"clients/{client_id}\"}}");
+        let session = znodes.client().await?;
+        let sequential = CreateMode::PersistentSequential.with_acls(Acls::anyone_all());
+        session
+            .create("/config/changes/config_change_", word.as_bytes(), &sequential)
+            .await?;
+        Ok(())
+    }
+
     /// Opens a session with its ZooKeeper.
     ///
     /// # Errors

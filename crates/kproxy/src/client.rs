@@ -4,9 +4,9 @@
 //! record and is given back by the report, whatever became of the HTTP client.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kcommon::kafka::client_log;
 use kcommon::kafka::raw::{Deliveries, Delivery, Persisted};
@@ -43,6 +43,7 @@ pub(crate) type Report = Result<Stored, Failure>;
 /// A record on its way; librdkafka carries it and gives it back with the report.
 pub(crate) struct Waiting {
     report: oneshot::Sender<Report>,
+    since: Instant,
     _permit: Permit,
 }
 
@@ -55,6 +56,28 @@ pub(crate) struct Signals {
     pub(crate) suspected: AtomicBool,
     /// Kafka confirmed a record.
     pub(crate) delivered: AtomicBool,
+    /// How many it has confirmed since somebody asked.
+    confirmed: AtomicUsize,
+    /// The longest that one of them had waited, in microseconds.
+    longest: AtomicU64,
+}
+
+impl Signals {
+    /// How many records were confirmed since the last call, and the longest that one of them had waited.
+    pub(crate) fn take_confirmed(&self) -> (usize, Duration) {
+        let confirmed = self.confirmed.swap(0, Ordering::Relaxed);
+        let longest = Duration::from_micros(self.longest.swap(0, Ordering::Relaxed));
+        (confirmed, longest)
+    }
+
+    fn confirmed(&self, waited: Duration) {
+        self.delivered.store(true, Ordering::Relaxed);
+        self.confirmed.fetch_add(1, Ordering::Relaxed);
+        let waited = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+        if waited > self.longest.load(Ordering::Relaxed) {
+            self.longest.fetch_max(waited, Ordering::Relaxed);
+        }
+    }
 }
 
 /// The callbacks of one client.
@@ -104,7 +127,7 @@ impl Callbacks {
     fn delivered(&self, delivery: &Delivery, waiting: Waiting) {
         let report = match delivery.error {
             None => {
-                self.signals.delivered.store(true, Ordering::Relaxed);
+                self.signals.confirmed(waiting.since.elapsed());
                 Ok(Stored {
                     partition: delivery.partition,
                     offset: Some(delivery.offset).filter(|&offset| offset >= 0),
@@ -169,11 +192,13 @@ impl Client {
     pub(crate) fn send(
         &self,
         record: Record<'_>,
-        permit: Permit,
+        mut permit: Permit,
     ) -> Result<oneshot::Receiver<Report>, Failure> {
         let (sender, receiver) = oneshot::channel();
+        permit.hand_over();
         let waiting = Box::new(Waiting {
             report: sender,
+            since: Instant::now(),
             _permit: permit,
         });
         let mut taken = BaseRecord::with_opaque_to(record.topic, waiting);

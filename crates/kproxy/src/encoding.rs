@@ -109,7 +109,7 @@ mod tests {
     use crate::admission::{Admission, Full};
 
     fn decode(encoding: Encoding, body: &Bytes, max: usize) -> Result<Bytes, Failure> {
-        let mut permit = Admission::new(1, 1_000_000).admit(body.len()).unwrap();
+        let mut permit = Admission::new(1, 1_000_000, 1_000_000).admit(body.len()).unwrap();
         encoding.decode(body, max, &mut permit)
     }
 
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn what_is_decoded_takes_its_place_in_memory() {
-        let admission = Admission::new(1, 100_000);
+        let admission = Admission::new(1, 100_000, 100_000);
         let body = gzip(&vec![b'x'; 99_000]);
         let mut permit = admission.admit(body.len()).unwrap();
         assert!(Encoding::Gzip.decode(&body, 200_000, &mut permit).is_ok());

@@ -108,8 +108,8 @@ pub enum Failure {
     /// The broker looked at the record and refused it.
     #[error("Kafka refuses the record: {0}")]
     RecordRefused(RDKafkaErrorCode),
-    /// Too much is in flight.
-    #[error("as much is in flight as allowed; send the record again later")]
+    /// Too much is in flight, or waits for Kafka.
+    #[error("{}; send the record again later", .0.as_str())]
     Full(Full),
     /// The producer's queue is full.
     #[error("the queue to Kafka is full; send the record again later")]
@@ -203,6 +203,7 @@ impl Failure {
             Self::RecordRefused(_) => not(StatusCode::UNPROCESSABLE_ENTITY, "record_refused"),
             Self::Full(Full::Requests) => not(StatusCode::SERVICE_UNAVAILABLE, "too_many_requests_in_flight"),
             Self::Full(Full::Bytes) => not(StatusCode::SERVICE_UNAVAILABLE, "too_many_bytes_in_flight"),
+            Self::Full(Full::Kafka) => not(StatusCode::SERVICE_UNAVAILABLE, "kafka_overloaded"),
             Self::QueueFull => not(StatusCode::SERVICE_UNAVAILABLE, "queue_full"),
             Self::NotTaken(_) => not(StatusCode::SERVICE_UNAVAILABLE, "not_taken"),
             Self::TopicAway => not(StatusCode::SERVICE_UNAVAILABLE, "topic_away"),
@@ -300,6 +301,7 @@ mod tests {
             (Failure::RecordRefused(code), 422, NotPersisted),
             (Failure::Full(Full::Requests), 503, NotPersisted),
             (Failure::Full(Full::Bytes), 503, NotPersisted),
+            (Failure::Full(Full::Kafka), 503, NotPersisted),
             (Failure::QueueFull, 503, NotPersisted),
             (Failure::NotTaken(code), 503, NotPersisted),
             (Failure::TopicAway, 503, NotPersisted),

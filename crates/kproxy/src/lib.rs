@@ -6,7 +6,7 @@
 //!                              +------------- report <----------+
 //! ```
 //!
-//! Pure: `access::globs`, `request`, `admission`, `encoding`, `entry`, `failure`, `gear`, `headers`, `media`, `ndjson`, `prefixed`, `topics`, `health`, `patience`, `answer`. The others do the I/O.
+//! Pure: `access::globs`, `request`, `admission`, `encoding`, `entry`, `failure`, `gear`, `headers`, `media`, `ndjson`, `prefixed`, `topics`, `health`, `patience`, `pressure`, `answer`. The others do the I/O.
 
 pub mod access;
 pub mod admission;
@@ -31,6 +31,7 @@ pub mod options;
 mod paced;
 pub mod patience;
 mod prefixed;
+mod pressure;
 mod producer;
 mod record;
 pub mod request;

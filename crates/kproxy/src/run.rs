@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kcommon::daemon::{Context, Failure};
+use tokio::time::MissedTickBehavior;
 
 use crate::client::Signals;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::meters::Meters;
+use crate::pressure::{Pressure, Seen};
 use crate::producer::Producers;
 use crate::server;
 use crate::service::Service;
@@ -54,13 +56,14 @@ pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
     tracing::info!(port = config.http.port, "taking records at /commit");
     let accept = tokio::spawn(server::accept(listener, Arc::clone(&service)));
     let gauges = tokio::spawn(gauges(Arc::clone(&service)));
+    let relief = tokio::spawn(relief(Arc::clone(&service), signals));
     stopping.ready();
     context.stop.requested().await;
 
     stopping.not_ready("stopping");
     service.stop();
     let outcome = drain(&service, config.http.drain).await;
-    for task in [watch, accept, gauges] {
+    for task in [watch, accept, gauges, relief] {
         task.abort();
     }
     outcome
@@ -121,6 +124,36 @@ async fn gauges(service: Arc<Service>) {
                     "requests ended without Kafka's confirmation; kproxy_requests_total has them by result"
                 );
             }
+            let refused = service.admission.take_refused();
+            if refused > 0 {
+                tracing::warn!(
+                    requests = refused,
+                    seconds = TELL_EVERY,
+                    "requests were refused because Kafka confirms records more slowly than they come; add partitions or brokers, \
+                     raise the quota of client.id kproxy, or send less"
+                );
+            }
         }
+    }
+}
+
+/// Lets no more records wait for Kafka than it confirms soon.
+async fn relief(service: Arc<Service>, signals: Arc<Signals>) {
+    let mut pressure = Pressure::default();
+    let mut tick = tokio::time::interval(Pressure::LOOK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last = Instant::now();
+    loop {
+        tick.tick().await;
+        let now = Instant::now();
+        let (confirmed, longest) = signals.take_confirmed();
+        let seen = Seen {
+            waiting: service.admission.waiting(),
+            confirmed,
+            longest,
+        };
+        let records = pressure.look(seen, now - last, service.admission.most_requests());
+        service.admission.let_wait(records);
+        last = now;
     }
 }

@@ -22,6 +22,10 @@ use crate::turn::Turn;
 /// The largest head, and the most that is read from a socket at once.
 const MAX_HEAD: usize = 64 * 1024;
 
+/// What the system may hold of answers that a client does not take, in bytes, doubled by Linux. Without it a connection whose
+/// client never reads costs megabytes before a write blocks and its time-out begins.
+const SEND_BUFFER: usize = 64 * 1024;
+
 /// Pause after an accept that failed for want of descriptors or memory: they come back when connections end.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -102,6 +106,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 async fn serve(stream: TcpStream, service: Arc<Service>, place: OwnedSemaphorePermit) {
     // Answers are small: waiting for more to send would delay each by a round trip.
     stream.set_nodelay(true).ok();
+    rustix::net::sockopt::set_socket_send_buffer_size(&stream, SEND_BUFFER).ok();
     service.meters.connections.increment(1.0);
     let turn = Arc::new(Turn::new(Arc::clone(&service.open)));
     let socket = Paced::new(

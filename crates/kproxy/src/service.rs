@@ -65,7 +65,11 @@ impl Service {
         Self {
             http: config.http.clone(),
             topics: config.topics.clone(),
-            admission: Admission::new(config.http.max_requests, config.http.max_bytes),
+            admission: Admission::new(
+                config.http.max_requests,
+                config.http.max_bytes,
+                config.http.max_body,
+            ),
             cluster,
             producers,
             meters,

@@ -94,6 +94,7 @@ fn start(dir: &Path, up: &Up) -> Result<ExitCode> {
         kraft: up.kraft,
         heap_mb: up.heap,
         usual_ports: true,
+        ..Options::default()
     };
     let local = Local::up(dir, &options)?;
     println!(

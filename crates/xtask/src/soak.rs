@@ -5,6 +5,7 @@
 //! that fails costs the others.
 
 mod faults;
+mod kproxy;
 mod memory;
 mod plan;
 mod scenario;
@@ -57,6 +58,8 @@ pub(crate) struct Arguments {
 enum What {
     /// Three ktransfer under load and random faults; what `soak` alone means.
     Ktransfer(Ktransfer),
+    /// Harmful clients and an overload at a kproxy, one kind after the other, with guests beside them.
+    Kproxy(kproxy::Arguments),
     /// Stops a ktransfer for longer than its session, again and again, and counts what it pushes after waking.
     Pause(scenario::Pause),
     /// Writes half of a load to a key that fails all the time, and tells what the other keys get meanwhile.
@@ -80,19 +83,24 @@ struct Ktransfer {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let arguments = match &arguments.what {
-        None => &arguments.ktransfer,
-        Some(What::Ktransfer(arguments)) => arguments,
-        Some(What::Pause(pause)) => return pause.run(),
-        Some(What::Stuck(stuck)) => return stuck.run(),
-    };
+    match &arguments.what {
+        None => until_interrupted(ktransfer(&arguments.ktransfer)),
+        Some(What::Ktransfer(arguments)) => until_interrupted(ktransfer(arguments)),
+        Some(What::Kproxy(arguments)) => until_interrupted(kproxy::run(arguments)),
+        Some(What::Pause(pause)) => pause.run(),
+        Some(What::Stuck(stuck)) => stuck.run(),
+    }
+}
+
+/// Runs a soak on one thread, beside what it starts.
+fn until_interrupted(soak: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()?;
     runtime.block_on(async {
         tokio::select! {
-            done = ktransfer(arguments) => done,
+            done = soak => done,
             // What was started ends with its handles.
             _ = tokio::signal::ctrl_c() => bail!("interrupted"),
         }

@@ -2,11 +2,22 @@
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 /// The chroot of the original's examples; Kafka creates it.
 pub const CHROOT: &str = "/mq/test_cluster";
 
 /// Any legal cluster id; it only has to be the same for every broker of one cluster.
 pub(super) const KRAFT_ID: &str = "MkU3OEVBNTcwNTJENDM2Qg";
+
+/// A second listener of a broker, which tells its clients to come to another port: that of a proxy before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Front {
+    /// Where the broker listens.
+    pub listens: u16,
+    /// Where it says that it does.
+    pub says: u16,
+}
 
 /// Where a broker stands in its cluster.
 pub(super) struct Broker<'a> {
@@ -15,6 +26,7 @@ pub(super) struct Broker<'a> {
     /// How many there are.
     pub(super) count: usize,
     pub(super) port: u16,
+    pub(super) front: Option<Front>,
     pub(super) data: &'a Path,
     pub(super) metadata: Metadata,
 }
@@ -44,6 +56,7 @@ pub(super) fn broker(broker: &Broker<'_>) -> String {
         id,
         count,
         port,
+        front,
         data,
         metadata,
     } = broker;
@@ -58,12 +71,25 @@ pub(super) fn broker(broker: &Broker<'_>) -> String {
     );
     let place = match metadata {
         Metadata::ZooKeeper(zookeeper) => format!(
-            "broker.id={id}\nlisteners=PLAINTEXT://127.0.0.1:{port}\n\
-             zookeeper.connect=127.0.0.1:{zookeeper}{CHROOT}\nzookeeper.session.timeout.ms=6000\n"
+            "broker.id={id}\n{}\
+             zookeeper.connect=127.0.0.1:{zookeeper}{CHROOT}\nzookeeper.session.timeout.ms=6000\n",
+            listeners(*port, *front)
         ),
         Metadata::Kraft(controller) => kraft(*id, *port, *controller),
     };
     common + &place
+}
+
+fn listeners(port: u16, front: Option<Front>) -> String {
+    let Some(Front { listens, says }) = front else {
+        return format!("listeners=PLAINTEXT://127.0.0.1:{port}\n");
+    };
+    format!(
+        "listeners=PLAINTEXT://127.0.0.1:{port},FRONT://127.0.0.1:{listens}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port},FRONT://127.0.0.1:{says}\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,FRONT:PLAINTEXT\n\
+         inter.broker.listener.name=PLAINTEXT\n"
+    )
 }
 
 fn kraft(id: usize, port: u16, controller: u16) -> String {
@@ -130,6 +156,7 @@ mod tests {
                 id: 0,
                 count,
                 port: 9092,
+                front: None,
                 data,
                 metadata: Metadata::ZooKeeper(2181),
             })

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
-use super::files::{self, CHROOT, Metadata};
+use super::files::{self, CHROOT, Front, Metadata};
 use super::jars::Jars;
 use super::process::{POLL, Process};
 use super::{Cluster, ready};
@@ -37,6 +37,8 @@ pub struct Options {
     pub heap_mb: u32,
     /// Try the usual ports (ZooKeeper 2181, first broker 9092) before free ones.
     pub usual_ports: bool,
+    /// Give each broker a second listener for clients that come through a proxy. With ZooKeeper only.
+    pub fronts: bool,
 }
 
 impl Default for Options {
@@ -46,6 +48,7 @@ impl Default for Options {
             kraft: false,
             heap_mb: 1024,
             usual_ports: false,
+            fronts: false,
         }
     }
 }
@@ -54,6 +57,8 @@ impl Default for Options {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Server {
     port: u16,
+    #[serde(default)]
+    front: Option<Front>,
     process: Option<Process>,
 }
 
@@ -155,6 +160,16 @@ impl Local {
             zookeeper: format!("127.0.0.1:{}", self.state.zookeeper.port),
             chroot: CHROOT.to_owned(),
         }
+    }
+
+    /// The second listeners of the brokers, if they have any.
+    #[must_use]
+    pub fn fronts(&self) -> Vec<Front> {
+        self.state
+            .brokers
+            .iter()
+            .filter_map(|broker| broker.front)
+            .collect()
     }
 
     /// One line per server: address, pid, state.
@@ -292,11 +307,13 @@ impl Local {
             Some(port) => Metadata::Kraft(port),
             None => Metadata::ZooKeeper(self.state.zookeeper.port),
         };
-        let (count, port) = (self.state.brokers.len(), self.state.brokers[id].port);
+        let count = self.state.brokers.len();
+        let Server { port, front, .. } = self.state.brokers[id];
         let text = files::broker(&files::Broker {
             id,
             count,
             port,
+            front,
             data: &data,
             metadata,
         });
@@ -386,11 +403,20 @@ impl State {
         };
         let server = |usual| Server {
             port: port(usual),
+            front: None,
             process: None,
+        };
+        let front = || Front {
+            listens: ports::free_port(),
+            says: ports::free_port(),
+        };
+        let broker = |usual| Server {
+            front: options.fronts.then(front),
+            ..server(usual)
         };
         Self {
             zookeeper: server(2181),
-            brokers: (9092..).take(options.brokers.max(1)).map(server).collect(),
+            brokers: (9092..).take(options.brokers.max(1)).map(broker).collect(),
             controller: options.kraft.then(ports::free_port),
             heap_mb: options.heap_mb,
         }
