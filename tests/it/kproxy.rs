@@ -8,6 +8,8 @@ mod clients;
 mod faults;
 mod limits;
 #[cfg(test)]
+mod listen;
+#[cfg(test)]
 mod metadata;
 mod process;
 mod refusals;

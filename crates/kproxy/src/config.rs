@@ -6,7 +6,7 @@ mod access;
 mod keys;
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hyper::header::HeaderName;
@@ -29,6 +29,8 @@ struct File {
     admin: Option<kcommon::admin::File>,
     port: u16,
     listen_address: Option<String>,
+    unix_socket: Option<PathBuf>,
+    unix_socket_mode: String,
     read_timeout_ms: u64,
     write_timeout_ms: u64,
     header_timeout_ms: u64,
@@ -74,6 +76,8 @@ pub struct Http {
     pub port: u16,
     /// Address to listen on; `None` is every one.
     pub address: Option<IpAddr>,
+    /// A Unix socket to listen on besides.
+    pub unix_socket: Option<UnixSocket>,
     /// Patience with clients.
     pub limits: Limits,
     /// Connections at once.
@@ -92,6 +96,15 @@ pub struct Http {
     pub header_prefix: String,
     /// Patience with Kafka at the end of the process.
     pub drain: Duration,
+}
+
+/// A Unix socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnixSocket {
+    /// Its file.
+    pub path: PathBuf,
+    /// The file's rights, as for `chmod`.
+    pub mode: u32,
 }
 
 /// The Kafka side.
@@ -157,23 +170,54 @@ pub fn load(path: &Path) -> Result<Config, Invalid> {
             "is no beginning of a header's name; allowed: letters, digits and -, such as X-Kafka-Header-",
         ));
     }
+    let mode = rights(&file.unix_socket_mode);
+    if mode.is_none() {
+        problems.push(document.problem(
+            "unix_socket_mode",
+            "is no set of rights; allowed: three octal digits such as 660",
+        ));
+    }
     let topics = access::topics(&file.access, &document, &mut problems);
     let options = access::options(&file.access, &document, &mut problems);
     Invalid::check(problems)?;
     let tried = document.problem("librdkafka", "");
-    let config = Config::new(document.file, address.ok().flatten(), topics, options);
+    let read = Read {
+        address: address.ok().flatten(),
+        mode: mode.unwrap_or_default(),
+        topics,
+        options,
+    };
+    let config = Config::new(document.file, read);
     producer::try_out(&config.kafka).map_err(|message| Problem { message, ..tried })?;
     Ok(config)
 }
 
+/// Rights as octal digits, with or without leading zeros.
+fn rights(text: &str) -> Option<u32> {
+    let mode = u32::from_str_radix(text, 8).ok()?;
+    (mode <= 0o777).then_some(mode)
+}
+
+/// What of a file has a form of its own, read.
+struct Read {
+    address: Option<IpAddr>,
+    mode: u32,
+    topics: TopicRules,
+    options: Options,
+}
+
 impl Config {
-    fn new(file: File, address: Option<IpAddr>, topics: TopicRules, options: Options) -> Self {
+    fn new(file: File, read: Read) -> Self {
         let timeout = |ms| (ms > 0).then(|| Duration::from_millis(ms));
         let brokers: Vec<String> = file.broker_hosts.iter().map(ToString::to_string).collect();
         Self {
             http: Http {
                 port: file.port,
-                address,
+                address: read.address,
+                unix_socket: file.unix_socket.map(|path| UnixSocket {
+                    path,
+                    mode: read.mode,
+                }),
                 limits: Limits {
                     silence: timeout(file.read_timeout_ms),
                     write: timeout(file.write_timeout_ms),
@@ -202,9 +246,9 @@ impl Config {
                 max_body: file.max_request_size_bytes,
                 max_records: file.req_pool_size,
                 max_bytes: file.max_inflight_bytes,
-                options,
+                options: read.options,
             },
-            topics,
+            topics: read.topics,
             base: Base::new(file.log, file.admin.as_ref()),
         }
     }

@@ -1,12 +1,12 @@
 //! kproxy: `POST /commit` puts the body into Kafka.
 //!
 //! ```text
-//! socket (paced) -> hyper -> service -> commit -> admission -> body -> producer -> librdkafka
-//!                              ^  cluster: topics, health       |
-//!                              +------------- report <----------+
+//! listener -> connection (paced) -> hyper -> service -> commit -> admission -> body -> producer -> librdkafka
+//!                                             ^  cluster: topics, health       |
+//!                                             +------------- report <----------+
 //! ```
 //!
-//! Pure: `access::globs`, `request`, `admission`, `encoding`, `entry`, `failure`, `gear`, `headers`, `media`, `ndjson`, `prefixed`, `topics`, `health`, `patience`, `pressure`, `answer`. The others do the I/O.
+//! Pure: `access::globs`, `request`, `admission`, `encoding`, `entry`, `failure`, `gear`, `headers`, `media`, `ndjson`, `prefixed`, `topics`, `health`, `patience`, `pressure`, `version`, `answer`. The others do the I/O.
 
 pub mod access;
 pub mod admission;
@@ -17,12 +17,14 @@ mod client;
 mod cluster;
 mod commit;
 pub mod config;
+mod connection;
 mod encoding;
 pub mod entry;
 pub mod failure;
 mod gear;
 mod headers;
 mod health;
+mod listener;
 mod many;
 mod media;
 pub mod meters;
@@ -39,7 +41,9 @@ mod rest;
 mod run;
 mod server;
 mod service;
+mod streams;
 mod topics;
 mod turn;
+mod version;
 
 pub use run::run;

@@ -2,20 +2,24 @@
 //!
 //! One timer per connection, set anew only when a deadline comes closer: a busy connection costs no timer work, and an
 //! alarm that comes too early looks at the clock and goes back to sleep. Bodies are timed where they are received, so
-//! that a slow one can be answered; the wait for Kafka is not timed here at all.
+//! that a slow one can be answered; the wait for Kafka is not timed here at all. With HTTP/2 only the writing is timed here: `streams`
+//! has the rest.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use crate::meters::Meters;
 use crate::patience::{Cut, Limits, Reading};
 use crate::turn::Turn;
+use crate::version::Version;
 
 /// How long, and how many bytes, of an unread body are thrown away so that the answer before it arrives.
 const LINGER: Duration = Duration::from_secs(1);
@@ -32,6 +36,8 @@ pub(crate) struct Paced<I> {
     blocked: Option<Instant>,
     alarm: Pin<Box<Sleep>>,
     closing: Option<Closing>,
+    /// Bytes that were read to learn the version, and are to be read again.
+    early: Bytes,
 }
 
 /// An answer was sent before the request was read.
@@ -56,6 +62,7 @@ impl<I> Paced<I> {
             blocked: None,
             alarm: Box::pin(tokio::time::sleep_until(first.into())),
             closing: None,
+            early: Bytes::new(),
         }
     }
 
@@ -101,6 +108,48 @@ impl<I> Paced<I> {
 }
 
 impl<I: AsyncRead + Unpin> Paced<I> {
+    /// Waits for the client's first bytes, as patiently as for any head, and tells what it speaks. They are read again.
+    ///
+    /// # Errors
+    /// The client is cut or the connection broken before that.
+    pub(crate) async fn version(&mut self) -> io::Result<Version> {
+        poll_fn(|cx| self.poll_version(cx)).await
+    }
+
+    fn poll_version(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Version>> {
+        let mut space = [0; 1024];
+        loop {
+            if let Some(version) = Version::of(&self.early) {
+                return Poll::Ready(Ok(version));
+            }
+            let mut buffer = ReadBuf::new(&mut space);
+            ready!(self.poll_socket(cx, &mut buffer))?;
+            if buffer.filled().is_empty() {
+                // The client has gone; whoever reads on sees its end.
+                return Poll::Ready(Ok(Version::Http1));
+            }
+            self.early = [&self.early[..], buffer.filled()].concat().into();
+        }
+    }
+
+    /// Reads from the socket, within the patience with the client.
+    fn poll_socket(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let poll = Pin::new(&mut self.socket).poll_read(cx, buffer);
+        if !self.turn.is_reading() {
+            return poll;
+        }
+        if poll.is_pending() {
+            let (deadline, cut) = (self.reading.deadline(&self.limits), self.reading.cut());
+            return self.poll_patience(deadline, cut, cx);
+        }
+        let now = Instant::now();
+        if matches!(self.reading, Reading::Idle(_)) {
+            self.turn.request_begins(now);
+        }
+        self.reading.received(now);
+        poll
+    }
+
     /// Throws away what the client still sends, within limits.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut space = [0; 8192];
@@ -135,20 +184,12 @@ impl<I: AsyncRead + Unpin> AsyncRead for Paced<I> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let poll = Pin::new(&mut self.socket).poll_read(cx, buffer);
-        if !self.turn.is_reading() {
-            return poll;
+        if self.early.is_empty() {
+            return self.poll_socket(cx, buffer);
         }
-        if poll.is_pending() {
-            let (deadline, cut) = (self.reading.deadline(&self.limits), self.reading.cut());
-            return self.poll_patience(deadline, cut, cx);
-        }
-        let now = Instant::now();
-        if matches!(self.reading, Reading::Idle(_)) {
-            self.turn.request_begins(now);
-        }
-        self.reading.received(now);
-        poll
+        let length = self.early.len().min(buffer.remaining());
+        buffer.put_slice(&self.early.split_to(length));
+        Poll::Ready(Ok(()))
     }
 }
 

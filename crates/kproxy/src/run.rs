@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
 use kcommon::daemon::{Context, Failure};
 use tokio::time::MissedTickBehavior;
 
 use crate::client::Signals;
 use crate::cluster::Cluster;
 use crate::config::Config;
+use crate::listener::Listeners;
 use crate::meters::Meters;
 use crate::pressure::{Pressure, Seen};
 use crate::producer::Producers;
@@ -29,6 +32,8 @@ const DRAIN_STEP: Duration = Duration::from_millis(5);
 /// The port cannot be listened on, librdkafka refuses a setting, or records were left without confirmation at the end
 /// of `drain_timeout_ms`.
 pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
+    // First of all: what systemd handed over is taken from the environment while no thread of librdkafka reads that.
+    let listeners = Listeners::open(&config.http).await.map_err(Failure::new)?;
     let latch = context.readiness.latch("kafka");
     let stopping = context.readiness.latch("kproxy");
     let meters = Meters::register();
@@ -38,12 +43,6 @@ pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
     let producers = Arc::new(Producers::start(&config.kafka, &signals, &meters.late).map_err(refused)?);
     let cluster = Arc::new(Cluster::start(&config.kafka, &signals, meters.clone()).map_err(refused)?);
     server::raise_descriptor_limit();
-    let listener = server::listen(&config.http).await.map_err(|error| {
-        Failure::new(format!(
-            "port {} cannot be listened on ({error}); free it or change port",
-            config.http.port
-        ))
-    })?;
     let service = Arc::new(Service::new(
         &config,
         Arc::clone(&cluster),
@@ -54,7 +53,12 @@ pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
     let watch = tokio::spawn(watch);
     cluster.first_probe(FIRST_PROBE).await;
     tracing::info!(port = config.http.port, "taking records at /commit");
-    let accept = tokio::spawn(server::accept(listener, Arc::clone(&service)));
+    let places = server::places(&service);
+    let Listeners { all, file } = listeners;
+    let accept = all
+        .into_iter()
+        .map(|listener| server::accept(listener, Arc::clone(&places), Arc::clone(&service)));
+    let accept = tokio::spawn(join_all(accept).map(drop));
     let gauges = tokio::spawn(gauges(Arc::clone(&service)));
     let relief = tokio::spawn(relief(Arc::clone(&service), signals));
     stopping.ready();
@@ -66,6 +70,7 @@ pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
     for task in [watch, accept, gauges, relief] {
         task.abort();
     }
+    drop(file);
     outcome
 }
 

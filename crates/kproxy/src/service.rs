@@ -3,13 +3,15 @@
 //! The path decides who makes a request's answer (`commit`, `batch`, `rest`); here it is counted, logged and rendered.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hyper::body::{Body as _, Incoming};
 use hyper::http::request::Parts;
-use hyper::{Request, StatusCode};
+use hyper::{Request, Response, StatusCode};
+use kcommon::shutdown::Stop;
 
 use crate::access::TopicRules;
 use crate::admission::Admission;
@@ -19,6 +21,7 @@ use crate::config::{Config, Http};
 use crate::failure::Failure;
 use crate::meters::Meters;
 use crate::producer::Producers;
+use crate::streams::{Answering, Stream};
 use crate::turn::{OpenRequests, Turn};
 
 /// A request whose head has arrived.
@@ -49,6 +52,9 @@ pub(crate) struct Service {
     pub(crate) open: Arc<OpenRequests>,
     /// Patience with Kafka for one request.
     pub(crate) patience: Duration,
+    /// Asks connections whose requests overlap to end.
+    pub(crate) leave: Stop,
+    /// The same for every request, cheaper to ask.
     stopping: AtomicBool,
     unconfirmed: AtomicU64,
 }
@@ -75,6 +81,7 @@ impl Service {
             meters,
             open: Arc::default(),
             patience: config.kafka.timeout,
+            leave: Stop::new(),
             stopping: AtomicBool::new(false),
             unconfirmed: AtomicU64::new(0),
         }
@@ -88,28 +95,49 @@ impl Service {
     /// From now on new requests are refused.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+        self.leave.request();
     }
 
-    /// Answers one request. Never fails: hyper would cut the connection without a word.
+    /// Answers a request of a connection that has one at a time. Never fails: hyper would cut the connection without a word.
     ///
     /// # Errors
     /// None.
     pub(crate) async fn answer(
-        self: Arc<Self>,
-        turn: Arc<Turn>,
+        &self,
+        turn: &Turn,
+        peer: Option<SocketAddr>,
         request: Request<Incoming>,
     ) -> Result<Answer, Infallible> {
-        let began = turn.serve();
         let (head, mut body) = request.into_parts();
-        let result = self
-            .route(Arrival {
-                head: &head,
-                body: &mut body,
-                began,
-            })
-            .await;
+        let answer = self.respond(turn.serve(), peer, &head, &mut body).await;
         // What is left of the body is read by nobody.
-        let unread = !body.is_end_stream();
+        turn.answer(!body.is_end_stream());
+        Ok(answer)
+    }
+
+    /// Answers a request of a connection that has many at a time.
+    ///
+    /// # Errors
+    /// None.
+    pub(crate) async fn answer_stream(
+        self: Arc<Self>,
+        stream: Stream,
+        peer: Option<SocketAddr>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Answering>, Infallible> {
+        let (head, mut body) = request.into_parts();
+        let answer = self.respond(Instant::now(), peer, &head, &mut body).await;
+        Ok(answer.map(|body| stream.answer(body)))
+    }
+
+    async fn respond(
+        &self,
+        began: Instant,
+        peer: Option<SocketAddr>,
+        head: &Parts,
+        body: &mut Incoming,
+    ) -> Answer {
+        let result = self.route(Arrival { head, body, began }).await;
         let mut answer = match result {
             Ok(answer) => {
                 self.meters.request_seconds.record(began.elapsed());
@@ -122,6 +150,7 @@ impl Service {
                     self.unconfirmed.fetch_add(1, Ordering::Relaxed);
                 }
                 tracing::debug!(
+                    ?peer,
                     status = told.status.as_u16(),
                     code = told.code,
                     path = head.uri.path(),
@@ -137,8 +166,7 @@ impl Service {
         if self.is_stopping() {
             answer::close(&mut answer);
         }
-        turn.answer(unread);
-        Ok(answer)
+        answer
     }
 
     /// The answer of whoever serves the path.

@@ -1,6 +1,7 @@
 //! Whose turn it is on a connection, told by the service to the socket and the other way round.
 //!
-//! Both live in one task, so the atomics are for the compiler. A turn also counts as an open request of the process
+//! Both live in one task, so the atomics are for the compiler; with HTTP/2 each request has a task, but then there are no turns.
+//! A turn also counts as an open request of the process
 //! from its head until its answer is written, which is what a stop waits for.
 
 use std::sync::Arc;
@@ -10,6 +11,8 @@ use std::time::{Duration, Instant};
 const READING: u8 = 0;
 const SERVING: u8 = 1;
 const ANSWERING: u8 = 2;
+/// HTTP/2: requests overlap, so there are no turns; `streams` knows what is open.
+const SHARED: u8 = 3;
 
 /// Requests of the process between the end of their head and the end of their answer.
 #[derive(Debug, Default)]
@@ -32,6 +35,8 @@ pub(crate) struct Turn {
     first_byte: AtomicU64,
     unread: AtomicBool,
     open: Arc<OpenRequests>,
+    /// Answers of a shared connection that have ended and are not known to be sent.
+    ended: AtomicUsize,
 }
 
 impl Turn {
@@ -44,7 +49,28 @@ impl Turn {
             first_byte: AtomicU64::new(0),
             unread: AtomicBool::new(false),
             open,
+            ended: AtomicUsize::new(0),
         }
+    }
+
+    /// From now on requests overlap. Only before the first one.
+    pub(crate) fn share(&self) {
+        self.phase.store(SHARED, Relaxed);
+    }
+
+    /// A request of a shared connection begins.
+    pub(crate) fn stream_begins(&self) {
+        self.open.0.fetch_add(1, Relaxed);
+    }
+
+    /// A request of a shared connection has ended: its answer goes out with what is written next.
+    pub(crate) fn stream_ends(&self) {
+        self.ended.fetch_add(1, Relaxed);
+    }
+
+    fn streams_sent(&self) {
+        let ended = self.ended.swap(0, Relaxed);
+        self.open.0.fetch_sub(ended, Relaxed);
     }
 
     /// When the connection was accepted.
@@ -89,12 +115,18 @@ impl Turn {
     /// Everything written so far was sent. Returns whether an answer ended with it.
     #[must_use]
     pub(crate) fn sent(&self) -> bool {
-        let ended = self.phase.load(Relaxed) == ANSWERING;
-        if ended {
-            self.phase.store(READING, Relaxed);
-            self.open.0.fetch_sub(1, Relaxed);
+        match self.phase.load(Relaxed) {
+            ANSWERING => {
+                self.phase.store(READING, Relaxed);
+                self.open.0.fetch_sub(1, Relaxed);
+                true
+            }
+            SHARED => {
+                self.streams_sent();
+                false
+            }
+            _ => false,
         }
-        ended
     }
 
     /// Whether a body was left unread, so that closing at once could destroy the answer on its way.
@@ -106,8 +138,12 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        if *self.phase.get_mut() != READING {
-            self.open.0.fetch_sub(1, Relaxed);
+        match *self.phase.get_mut() {
+            READING => {}
+            SHARED => self.streams_sent(),
+            _ => {
+                self.open.0.fetch_sub(1, Relaxed);
+            }
         }
     }
 }
@@ -151,6 +187,24 @@ mod tests {
         assert_eq!(open.count(), 1);
         turn.answer(false);
         assert!(turn.sent());
+        assert_eq!(open.count(), 0);
+    }
+
+    #[test]
+    fn requests_that_overlap_are_open_until_what_they_wrote_is_sent() {
+        let open = Arc::new(OpenRequests::default());
+        let turn = Turn::new(Arc::clone(&open));
+        turn.share();
+        turn.stream_begins();
+        turn.stream_begins();
+        assert!(!turn.is_reading() && !turn.sent());
+        assert_eq!(open.count(), 2);
+        turn.stream_ends();
+        assert_eq!(open.count(), 2);
+        assert!(!turn.sent());
+        assert_eq!(open.count(), 1);
+        turn.stream_ends();
+        drop(turn);
         assert_eq!(open.count(), 0);
     }
 

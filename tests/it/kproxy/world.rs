@@ -66,7 +66,7 @@ impl Proxy {
         Self::start_with(cluster, &[]).await
     }
 
-    /// With these keys in place of the defaults.
+    /// With these keys in place of the defaults; one without a value is left out.
     pub(crate) async fn start_with(cluster: &Cluster, keys: &[(&'static str, &str)]) -> Self {
         let mut proxy = Self::spawn_with(cluster, keys);
         proxy.daemon.wait_ready().await;
@@ -78,7 +78,11 @@ impl Proxy {
         let port = free_port();
         let mut config = config(&cluster.brokers, port);
         for (key, value) in keys {
-            config.insert(key, (*value).to_owned());
+            if value.is_empty() {
+                config.remove(key);
+            } else {
+                config.insert(key, (*value).to_owned());
+            }
         }
         let daemon = Setup::new("kproxy", yaml(&config)).spawn();
         Self { daemon, port }
@@ -194,8 +198,21 @@ impl Client {
 
     /// Waits until kproxy closes, and gives what it sent before.
     pub(crate) async fn closed(&mut self) -> String {
-        while self.read_more().await {}
+        self.drain().await;
         String::from_utf8_lossy(&self.received).into_owned()
+    }
+
+    /// Waits until kproxy closes, whatever it sends before.
+    pub(crate) async fn drain(&mut self) {
+        while self.read_more().await {}
+    }
+
+    /// Whether kproxy has closed, as far as what has arrived tells.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        match self.stream.try_read_buf(&mut self.received) {
+            Ok(read) => read == 0,
+            Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+        }
     }
 
     /// False when the connection has ended, one way or the other.

@@ -36,6 +36,21 @@ const HTTP_KEYS: &[Key] = &[
         changed: "New; without it as in the original.",
     },
     Key {
+        path: "unix_socket",
+        kind: Kind::Text,
+        need: Need::Optional,
+        meaning: "Path of a Unix socket to listen on besides the port. A file that a dead process left there is replaced; it is \
+                  removed at the end.",
+        changed: "New.",
+    },
+    Key {
+        path: "unix_socket_mode",
+        kind: Kind::Text,
+        need: Need::Default("660"),
+        meaning: "Rights of the Unix socket's file as octal digits: who may write to it may connect.",
+        changed: "New.",
+    },
+    Key {
         path: "read_timeout_ms",
         kind: TIMEOUT,
         need: Need::Required,
