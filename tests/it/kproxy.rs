@@ -5,6 +5,8 @@ mod access;
 #[cfg(test)]
 mod batch;
 mod clients;
+#[cfg(test)]
+mod credentials;
 mod faults;
 mod limits;
 #[cfg(test)]

@@ -1,11 +1,44 @@
-//! The command line of every daemon: `-f FILE`, `--check`, `--version`, `--help`.
+//! The command line of every daemon: `-f FILE`, `--check`, `--version`, `--help`, and the tools of its binary.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, Command, value_parser};
 
+/// A command of a daemon's binary that does its work and ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Tool {
+    /// The two words that call it, such as `token new`.
+    pub words: [&'static str; 2],
+    /// One sentence for `--help`.
+    pub about: &'static str,
+    /// Does the work. An error is told to the person and ends with status 1.
+    pub run: fn() -> Result<(), String>,
+}
+
+/// What a daemon's binary is: its name, its version, one sentence about it, and its tools.
+#[derive(Clone, Copy, Debug)]
+pub struct Binary {
+    /// Its name, also that of its configuration file.
+    pub name: &'static str,
+    /// What `--version` says.
+    pub version: &'static str,
+    /// One sentence for `--help`.
+    pub about: &'static str,
+    /// Its tools.
+    pub tools: &'static [Tool],
+}
+
 /// What the command line asks for.
+#[derive(Clone, Copy, Debug)]
+pub enum Asked<'t, A> {
+    /// The daemon itself.
+    Daemon(A),
+    /// One of its tools.
+    Tool(&'t Tool),
+}
+
+/// How the daemon is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Args {
     /// The main configuration file, relative to the working directory.
@@ -19,12 +52,10 @@ pub struct Args {
 /// # Errors
 /// A wrong command line, or a request for the help or the version: `clap`'s error prints itself and knows its stream.
 pub fn parse(
-    name: &'static str,
-    version: &'static str,
-    about: &'static str,
+    binary: &Binary,
     args: impl IntoIterator<Item = OsString>,
-) -> Result<Args, clap::Error> {
-    let default = format!("./conf/{name}.yaml");
+) -> Result<Asked<'static, Args>, clap::Error> {
+    let default = format!("./conf/{}.yaml", binary.name);
     let file = Arg::new("file")
         .short('f')
         .long("file")
@@ -37,55 +68,97 @@ pub fn parse(
         .long("check")
         .action(ArgAction::SetTrue)
         .help("Check the configuration, report every problem, and exit (0 = right, 78 = wrong)");
-    let command = Command::new(name)
-        .version(version)
-        .about(about)
+    let tools = binary.tools.iter().map(|tool| {
+        let [first, second] = tool.words;
+        let command = Command::new(second).about(tool.about);
+        Command::new(first)
+            .about(tool.about)
+            .subcommand_required(true)
+            .subcommand(command)
+    });
+    let command = Command::new(binary.name)
+        .version(binary.version)
+        .about(binary.about)
+        .args_conflicts_with_subcommands(true)
+        .subcommands(tools)
         .arg(file)
         .arg(check);
     let mut matches = command.try_get_matches_from(args)?;
-    Ok(Args {
+    if let Some((word, _)) = matches.subcommand()
+        && let Some(tool) = binary.tools.iter().find(|tool| tool.words[0] == word)
+    {
+        return Ok(Asked::Tool(tool));
+    }
+    Ok(Asked::Daemon(Args {
         file: matches
             .remove_one("file")
             .unwrap_or_else(|| PathBuf::from(default)),
         check: matches.get_flag("check"),
-    })
+    }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn args(words: &[&str]) -> Result<Args, clap::Error> {
-        parse("kproxy", "1.2.3", "about", words.iter().map(OsString::from))
+    const BINARY: Binary = Binary {
+        name: "kproxy",
+        version: "1.2.3",
+        about: "about",
+        tools: &[Tool {
+            words: ["token", "new"],
+            about: "Makes a token",
+            run: || Ok(()),
+        }],
+    };
+
+    fn asked(words: &[&str]) -> Result<Asked<'static, Args>, clap::Error> {
+        parse(&BINARY, words.iter().map(OsString::from))
+    }
+
+    fn args(words: &[&str]) -> Args {
+        match asked(words).unwrap() {
+            Asked::Daemon(args) => args,
+            Asked::Tool(tool) => panic!("{tool:?}"),
+        }
     }
 
     #[test]
     fn the_default_file_is_in_conf() {
-        let read = args(&["kproxy"]).unwrap();
-        assert_eq!(
-            read,
-            Args {
-                file: PathBuf::from("./conf/kproxy.yaml"),
-                check: false
-            }
-        );
+        let expected = Args {
+            file: PathBuf::from("./conf/kproxy.yaml"),
+            check: false,
+        };
+        assert_eq!(args(&["kproxy"]), expected);
     }
 
     #[test]
     fn a_file_and_a_check_are_read() {
-        let read = args(&["kproxy", "-f", "x.yaml", "--check"]).unwrap();
-        assert_eq!(
-            read,
-            Args {
-                file: PathBuf::from("x.yaml"),
-                check: true
-            }
+        let expected = Args {
+            file: PathBuf::from("x.yaml"),
+            check: true,
+        };
+        assert_eq!(args(&["kproxy", "-f", "x.yaml", "--check"]), expected);
+    }
+
+    #[test]
+    fn a_tool_is_asked_for_by_two_words_and_nothing_else() {
+        assert!(
+            matches!(asked(&["kproxy", "token", "new"]), Ok(Asked::Tool(tool)) if tool.words[0] == "token")
         );
+        for words in [
+            &["kproxy", "token"][..],
+            &["kproxy", "token", "old"],
+            &["kproxy", "--check", "token", "new"],
+            &["kproxy", "token", "new", "x"],
+        ] {
+            assert_eq!(asked(words).unwrap_err().exit_code(), 2, "{words:?}");
+        }
     }
 
     #[test]
     fn a_wrong_word_is_a_usage_error_and_the_version_is_not() {
-        assert_eq!(args(&["kproxy", "--chekc"]).unwrap_err().exit_code(), 2);
-        assert_eq!(args(&["kproxy", "--version"]).unwrap_err().exit_code(), 0);
+        assert_eq!(asked(&["kproxy", "--chekc"]).unwrap_err().exit_code(), 2);
+        assert_eq!(asked(&["kproxy", "--version"]).unwrap_err().exit_code(), 0);
     }
 }

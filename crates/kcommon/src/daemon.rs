@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::cli::{Asked, Binary, Tool};
 use crate::shutdown::{Signals, Stop};
 use crate::{admin, cli, config, logging, meters, readiness, tls};
 
@@ -20,12 +21,8 @@ const RUNTIME_GRACE: Duration = Duration::from_secs(2);
 /// What is fixed about a daemon.
 #[derive(Clone, Copy, Debug)]
 pub struct Daemon {
-    /// Its name: the binary, the log files, the default configuration file.
-    pub name: &'static str,
-    /// What `--version` says.
-    pub version: &'static str,
-    /// One sentence for `--help`.
-    pub about: &'static str,
+    /// Its binary; the name is also that of the log files.
+    pub binary: Binary,
     /// The port of the admin server when the file does not say.
     pub admin_port: u16,
 }
@@ -123,8 +120,9 @@ where
     S: FnOnce(C, Context) -> F,
     F: Future<Output = Result<(), Failure>>,
 {
-    let args = match cli::parse(daemon.name, daemon.version, daemon.about, std::env::args_os()) {
-        Ok(args) => args,
+    let args = match cli::parse(&daemon.binary, std::env::args_os()) {
+        Ok(Asked::Daemon(args)) => args,
+        Ok(Asked::Tool(tool)) => return work(daemon, tool),
         Err(usage) => {
             // A closed stdout or stderr leaves nobody to tell.
             drop(usage.print());
@@ -145,8 +143,18 @@ where
     match live(daemon, config, serve) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{}: {failure}", daemon.name);
+            eprintln!("{}: {failure}", daemon.binary.name);
             ExitCode::from(failure.status)
+        }
+    }
+}
+
+fn work(daemon: &Daemon, tool: &Tool) -> ExitCode {
+    match (tool.run)() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{}: {message}", daemon.binary.name);
+            ExitCode::FAILURE
         }
     }
 }
@@ -173,19 +181,19 @@ where
     F: Future<Output = Result<(), Failure>>,
 {
     let base = config.as_ref();
-    let log = logging::start(daemon.name, &base.log).map_err(|error| Failure::from_error(&error))?;
+    let log = logging::start(daemon.binary.name, &base.log).map_err(|error| Failure::from_error(&error))?;
     tls::install_provider();
     let meters = meters::Meters::install().map_err(|error| Failure::from_error(&error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .thread_name(daemon.name)
+        .thread_name(daemon.binary.name)
         .build()
         .map_err(|error| Failure::new(format!("no runtime: {error}")))?;
     let outcome = runtime.block_on(Box::pin(with_services(daemon, config, serve, meters, &log)));
     runtime.shutdown_timeout(RUNTIME_GRACE);
     match &outcome {
-        Ok(()) => tracing::info!(daemon = daemon.name, "stopped"),
-        Err(failure) => tracing::error!(daemon = daemon.name, error = %failure, "failed"),
+        Ok(()) => tracing::info!(daemon = daemon.binary.name, "stopped"),
+        Err(failure) => tracing::error!(daemon = daemon.binary.name, error = %failure, "failed"),
     }
     log.flush();
     outcome
@@ -214,8 +222,8 @@ where
         .map_err(|error| Failure::new(format!("no signal handler: {error}")))?;
     // Who reads this line may send a signal.
     tracing::info!(
-        daemon = daemon.name,
-        version = daemon.version,
+        daemon = daemon.binary.name,
+        version = daemon.binary.version,
         pid = std::process::id(),
         "starting"
     );

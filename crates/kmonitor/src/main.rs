@@ -2,13 +2,17 @@
 
 use std::process::ExitCode;
 
+use kcommon::cli::Binary;
 use kcommon::daemon::{self, Daemon};
 
 fn main() -> ExitCode {
     let kmonitor = Daemon {
-        name: "kmonitor",
-        version: env!("CARGO_PKG_VERSION"),
-        about: "Tells how far each ktransfer module is behind in each partition.",
+        binary: Binary {
+            name: "kmonitor",
+            version: env!("CARGO_PKG_VERSION"),
+            about: "Tells how far each ktransfer module is behind in each partition.",
+            tools: &[],
+        },
         admin_port: 5033,
     };
     daemon::run(&kmonitor, kmonitor::config::load, kmonitor::run)

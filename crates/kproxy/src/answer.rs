@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use serde_json::json;
 
@@ -59,7 +59,7 @@ pub(crate) fn batch(reports: &[Report], end: Option<&Failure>) -> Answer {
         Together::Mixed => *answer.status_mut() = StatusCode::MULTI_STATUS,
         Together::Failed(first) => {
             *answer.status_mut() = first.told().status;
-            retry_after(&mut answer, first);
+            advise(&mut answer, first);
         }
     }
     answer
@@ -123,16 +123,26 @@ pub(crate) fn failed(failure: &Failure, close: bool) -> Answer {
     if close {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    retry_after(&mut answer, failure);
+    advise(&mut answer, failure);
     answer
 }
 
-/// Tells when to try again, if that helps.
-pub(crate) fn retry_after(answer: &mut Answer, failure: &Failure) {
-    if let Some(seconds) = failure.told().retry_after {
-        answer
-            .headers_mut()
-            .insert(RETRY_AFTER, HeaderValue::from(seconds));
+/// Tells when to try again, or what to show, if that helps.
+pub(crate) fn advise(answer: &mut Answer, failure: &Failure) {
+    let told = failure.told();
+    let headers = answer.headers_mut();
+    if let Some(seconds) = told.retry_after {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if told.status == StatusCode::UNAUTHORIZED {
+        headers.append(
+            WWW_AUTHENTICATE,
+            HeaderValue::from_static("Bearer realm=\"kproxy\""),
+        );
+        headers.append(
+            WWW_AUTHENTICATE,
+            HeaderValue::from_static("Basic realm=\"kproxy\""),
+        );
     }
 }
 

@@ -56,7 +56,13 @@ impl Format {
 impl Service {
     /// The records of a request, to Kafka and back.
     pub(super) async fn batch(&self, request: Arrival<'_>) -> Result<Answer, Failure> {
-        let Arrival { head, body, began } = request;
+        let Arrival {
+            head,
+            body,
+            began,
+            peer,
+        } = request;
+        let caller = self.gate.caller(&head.headers, peer).await?;
         if head.method != Method::POST {
             return Err(Failure::Method);
         }
@@ -67,14 +73,14 @@ impl Service {
         }
         let query = head.uri.query().unwrap_or_default();
         let batch = request::parse_batch(query, self.http.legacy_acks)?;
-        self.topics.check(&batch.topic)?;
+        caller.check(&batch.topic, Some(batch.acks))?;
         if self.cluster.is_away() {
             return Err(Failure::BrokersAway);
         }
         let permit = self.admission.admit(0).map_err(Failure::Full)?;
         self.cluster.check_topic(&batch.topic).await?;
-        let mut many = Many::new(self, &batch.topic, batch.acks, permit);
-        let mut pieces = self.receiver(began, self.http.max_batch).pieces(body);
+        let mut many = Many::new(self, &caller, (&batch.topic, batch.acks), permit);
+        let mut pieces = self.receiver(began, self.http.max_batch, &caller).pieces(body);
         let end = self.take_all(&mut pieces, format, &mut many).await;
         let reports = many.finish().await;
         if reports.is_empty() {

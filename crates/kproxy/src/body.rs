@@ -10,6 +10,7 @@ use futures_util::FutureExt as _;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Frame, Incoming};
 
+use crate::access::Caller;
 use crate::admission::Permit;
 use crate::encoding::Encoding;
 use crate::failure::Failure;
@@ -20,6 +21,8 @@ const DECODED_AT_ONCE: usize = 16 * 1024;
 
 /// A body that is being received.
 pub(crate) struct Receiver<'a> {
+    /// Who sends it.
+    pub(crate) caller: &'a Caller<'a>,
     /// Patience with the client.
     pub(crate) limits: &'a Limits,
     /// Most bytes that are taken.
@@ -143,6 +146,7 @@ impl Pieces<'_> {
                 continue; // trailers mean nothing here
             };
             self.received = self.received.saturating_add(data.len());
+            self.receiver.caller.spend_bytes(data.len());
             if self.received > self.receiver.max {
                 return Err(Failure::BodyTooLarge(self.receiver.max));
             }

@@ -11,6 +11,7 @@ use hyper::body::Body as _;
 use hyper::http::request::Parts;
 use tokio::sync::oneshot;
 
+use crate::access::Caller;
 use crate::answer::{self, Answer};
 use crate::body::Receiver;
 use crate::client::Report;
@@ -24,9 +25,15 @@ use crate::service::{Arrival, Service};
 impl Service {
     /// The record of a request, to Kafka and back.
     pub(super) async fn commit(&self, request: Arrival<'_>) -> Result<Answer, Failure> {
-        let Arrival { head, body, began } = request;
+        let Arrival {
+            head,
+            body,
+            began,
+            peer,
+        } = request;
+        let caller = self.gate.caller(&head.headers, peer).await?;
         let commit = self.check_head(head)?;
-        self.topics.check(&commit.topic)?;
+        caller.check(&commit.topic, Some(commit.acks))?;
         let encoding = Encoding::of(&head.headers)?;
         let announced = body.size_hint().exact();
         let length = self.check_length(announced, commit.tombstone)?;
@@ -41,7 +48,7 @@ impl Service {
         let (body, permit) = if commit.tombstone {
             (None, permit)
         } else {
-            let receiver = self.receiver(began, self.http.max_body);
+            let receiver = self.receiver(began, self.http.max_body, &caller);
             let (body, permit) = receiver.receive(body, encoding, permit).await?;
             (Some(body), permit)
         };
@@ -105,8 +112,14 @@ impl Service {
     }
 
     /// For a body of at most `max` bytes.
-    pub(super) const fn receiver(&self, request_began: Instant, max: usize) -> Receiver<'_> {
+    pub(super) const fn receiver<'a>(
+        &'a self,
+        request_began: Instant,
+        max: usize,
+        caller: &'a Caller<'a>,
+    ) -> Receiver<'a> {
         Receiver {
+            caller,
             limits: &self.http.limits,
             max,
             request_began,

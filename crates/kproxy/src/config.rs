@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 pub use keys::SCHEMA;
 
-use crate::access::TopicRules;
+use crate::access::{CredentialsFile, TopicRules};
 use crate::options::Options;
 use crate::patience::Limits;
 use crate::producer;
@@ -67,6 +67,8 @@ pub struct Config {
     pub kafka: Kafka,
     /// Which topics may be named.
     pub topics: TopicRules,
+    /// Who may ask; `None` is everybody.
+    pub credentials: Option<CredentialsFile>,
 }
 
 /// The HTTP side.
@@ -179,12 +181,14 @@ pub fn load(path: &Path) -> Result<Config, Invalid> {
     }
     let topics = access::topics(&file.access, &document, &mut problems);
     let options = access::options(&file.access, &document, &mut problems);
+    let credentials = access::credentials(&document.file.access, &mut problems);
     Invalid::check(problems)?;
     let tried = document.problem("librdkafka", "");
     let read = Read {
         address: address.ok().flatten(),
         mode: mode.unwrap_or_default(),
         topics,
+        credentials,
         options,
     };
     let config = Config::new(document.file, read);
@@ -203,6 +207,7 @@ struct Read {
     address: Option<IpAddr>,
     mode: u32,
     topics: TopicRules,
+    credentials: Option<CredentialsFile>,
     options: Options,
 }
 
@@ -249,6 +254,7 @@ impl Config {
                 options: read.options,
             },
             topics: read.topics,
+            credentials: read.credentials,
             base: Base::new(file.log, file.admin.as_ref()),
         }
     }

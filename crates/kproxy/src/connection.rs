@@ -3,7 +3,6 @@
 //! Whatever carries the bytes (TCP, a Unix socket, TLS on either) comes as a type of its own, so that the usual case costs no
 //! call through a table. Never reads a request itself: hyper does, on a [`Paced`] socket.
 
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +12,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::access::Peer;
 use crate::paced::Paced;
 use crate::patience::{Cut, Limits};
 use crate::service::Service;
@@ -40,8 +40,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// HTTP/2: how long a client that was told to leave may take for it without an open request.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Serves a connection until it ends. `peer` is the client's address, if it has one.
-pub(crate) async fn serve<I>(socket: I, peer: Option<SocketAddr>, service: Arc<Service>)
+/// Serves a connection until it ends. `peer` is whose it is.
+pub(crate) async fn serve<I>(socket: I, peer: Peer, service: Arc<Service>)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -63,13 +63,13 @@ where
 }
 
 /// HTTP/1.
-async fn one_by_one<I>(socket: Paced<I>, turn: Arc<Turn>, peer: Option<SocketAddr>, service: &Arc<Service>)
+async fn one_by_one<I>(socket: Paced<I>, turn: Arc<Turn>, peer: Peer, service: &Arc<Service>)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let requests = service_fn(|request| {
-        let (service, turn) = (Arc::clone(service), Arc::clone(&turn));
-        async move { service.answer(&turn, peer, request).await }
+        let (service, turn, peer) = (Arc::clone(service), Arc::clone(&turn), peer.clone());
+        async move { service.answer(&turn, &peer, request).await }
     });
     let connection = http1::Builder::new()
         // A client may close its side after its request and still get its answer.
@@ -83,13 +83,13 @@ where
 }
 
 /// HTTP/2.
-async fn side_by_side<I>(socket: Paced<I>, turn: Arc<Turn>, peer: Option<SocketAddr>, service: &Arc<Service>)
+async fn side_by_side<I>(socket: Paced<I>, turn: Arc<Turn>, peer: Peer, service: &Arc<Service>)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let streams = Streams::new(turn);
     let requests = service_fn(|request| {
-        let (service, stream) = (Arc::clone(service), streams.begin());
+        let (service, stream, peer) = (Arc::clone(service), streams.begin(), peer.clone());
         async move { service.answer_stream(stream, peer, request).await }
     });
     let connection = http2::Builder::new(TokioExecutor::new())

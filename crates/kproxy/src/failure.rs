@@ -84,6 +84,31 @@ pub enum Failure {
         "records for this topic are not taken here; ask who runs this kproxy for it (topics_allowed, topics_denied)"
     )]
     TopicNotAllowed,
+    /// Nothing was shown where something has to be.
+    #[error(
+        "this kproxy takes requests only from callers that it knows; send a token (Bearer) or name and password (Basic)"
+    )]
+    NoCredentials,
+    /// What was shown is not known.
+    #[error("the credentials are wrong; check the token, or name and password")]
+    BadCredentials,
+    /// Too many wrong passwords; seconds until the next one is looked at.
+    #[error("too many wrong passwords came from this address; send the right one in {0} s")]
+    TooManyAttempts(u32),
+    /// Too many passwords wait for their verification.
+    #[error("too many passwords are being verified; send the request again later")]
+    LoginBusy,
+    /// The caller may not name this topic.
+    #[error("these credentials are not good for this topic; ask who runs this kproxy for it")]
+    TopicNotGranted,
+    /// The caller may not ask for these acknowledgements.
+    #[error(
+        "these credentials are not good for this acks; ask who runs this kproxy for it (POST /topics needs -1)"
+    )]
+    AcksNotGranted,
+    /// The caller has sent more than it may; seconds until the next request is taken.
+    #[error("these credentials have sent more {0} per second than they may; send the record again in {1} s")]
+    Quota(Quota, u32),
     /// No such path.
     #[error("there is nothing at this path; records are taken by POST /commit?topic=NAME")]
     NoSuchPath,
@@ -144,6 +169,17 @@ pub enum Failure {
     Broken(RDKafkaErrorCode),
 }
 
+/// What a caller has sent too much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Quota {
+    /// `requests_per_second`.
+    #[error("requests")]
+    Requests,
+    /// `bytes_per_second`.
+    #[error("bytes")]
+    Bytes,
+}
+
 /// Which patience ran out while a request was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Slow {
@@ -193,6 +229,13 @@ impl Failure {
             Self::TopicRefused(_) => not(StatusCode::BAD_REQUEST, "topic_refused"),
             Self::Forbidden => not(StatusCode::FORBIDDEN, "topic_forbidden"),
             Self::TopicNotAllowed => not(StatusCode::FORBIDDEN, "topic_not_allowed"),
+            Self::NoCredentials => not(StatusCode::UNAUTHORIZED, "no_credentials"),
+            Self::BadCredentials => not(StatusCode::UNAUTHORIZED, "bad_credentials"),
+            Self::TopicNotGranted => not(StatusCode::FORBIDDEN, "topic_not_granted"),
+            Self::AcksNotGranted => not(StatusCode::FORBIDDEN, "acks_not_granted"),
+            Self::LoginBusy => not(StatusCode::SERVICE_UNAVAILABLE, "login_busy"),
+            Self::TooManyAttempts(seconds) => Told::later(*seconds, "too_many_attempts"),
+            Self::Quota(_, seconds) => Told::later(*seconds, "quota_exceeded"),
             Self::NoSuchPath => not(StatusCode::NOT_FOUND, "not_found"),
             Self::Method => not(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::UnknownTopic => not(StatusCode::NOT_FOUND, "unknown_topic"),
@@ -256,6 +299,14 @@ impl Failure {
 }
 
 impl Told {
+    /// 429: the same request will be taken, but not for so many seconds.
+    const fn later(seconds: u32, code: &'static str) -> Self {
+        Self {
+            retry_after: Some(seconds),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, code, Outcome::NotPersisted)
+        }
+    }
+
     const fn new(status: StatusCode, code: &'static str, outcome: Outcome) -> Self {
         Self {
             status,
@@ -291,6 +342,13 @@ mod tests {
             (Failure::TopicRefused(code), 400, NotPersisted),
             (Failure::Forbidden, 403, NotPersisted),
             (Failure::TopicNotAllowed, 403, NotPersisted),
+            (Failure::NoCredentials, 401, NotPersisted),
+            (Failure::BadCredentials, 401, NotPersisted),
+            (Failure::TopicNotGranted, 403, NotPersisted),
+            (Failure::AcksNotGranted, 403, NotPersisted),
+            (Failure::TooManyAttempts(3), 429, NotPersisted),
+            (Failure::Quota(Quota::Bytes, 3), 429, NotPersisted),
+            (Failure::LoginBusy, 503, NotPersisted),
             (Failure::NoSuchPath, 404, NotPersisted),
             (Failure::Method, 405, NotPersisted),
             (Failure::UnknownTopic, 404, NotPersisted),
@@ -318,7 +376,11 @@ mod tests {
                 (status, outcome),
                 "{failure:?}"
             );
-            assert_eq!(told.retry_after.is_some(), status == 503, "{failure:?}");
+            assert_eq!(
+                told.retry_after.is_some(),
+                [429, 503].contains(&status),
+                "{failure:?}"
+            );
         }
     }
 

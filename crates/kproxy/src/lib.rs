@@ -6,7 +6,7 @@
 //!                                             +------------- report <----------+
 //! ```
 //!
-//! Pure: `access::globs`, `request`, `admission`, `encoding`, `entry`, `failure`, `gear`, `headers`, `media`, `ndjson`, `prefixed`, `topics`, `health`, `patience`, `pressure`, `version`, `answer`. The others do the I/O.
+//! Pure: `access` (`attempts`, `bucket`, `globs`, `shown`), `request`, `admission`, `encoding`, `entry`, `failure`, `gear`, `headers`, `media`, `ndjson`, `prefixed`, `topics`, `health`, `patience`, `pressure`, `version`, `answer`. The others do the I/O.
 
 pub mod access;
 pub mod admission;
@@ -42,8 +42,11 @@ mod run;
 mod server;
 mod service;
 mod streams;
+mod tools;
 mod topics;
 mod turn;
 mod version;
+mod watched;
 
 pub use run::run;
+pub use tools::TOOLS;

@@ -2,12 +2,16 @@
 
 use std::process::ExitCode;
 
+use kcommon::cli::Binary;
 use kcommon::daemon::Daemon;
 
 const DAEMON: Daemon = Daemon {
-    name: "kproxy",
-    version: env!("CARGO_PKG_VERSION"),
-    about: "POST /commit puts the body into Kafka",
+    binary: Binary {
+        name: "kproxy",
+        version: env!("CARGO_PKG_VERSION"),
+        about: "POST /commit puts the body into Kafka",
+        tools: &kproxy::TOOLS,
+    },
     admin_port: 5031,
 };
 

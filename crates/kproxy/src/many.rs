@@ -10,6 +10,7 @@ use std::time::Instant;
 use rdkafka::message::{Header, OwnedHeaders};
 use tokio::sync::oneshot;
 
+use crate::access::Caller;
 use crate::admission::{Full, Permit};
 use crate::client::Report;
 use crate::entry::Entry;
@@ -25,6 +26,7 @@ const WINDOW: usize = 1_000;
 /// The records of one request.
 pub(crate) struct Many<'s> {
     service: &'s Service,
+    caller: &'s Caller<'s>,
     topic: &'s str,
     acks: Acks,
     /// One for all, so that they are stored in their order.
@@ -50,10 +52,16 @@ enum Open {
 }
 
 impl<'s> Many<'s> {
-    /// None so far. The topic exists.
-    pub(crate) fn new(service: &'s Service, topic: &'s str, acks: Acks, permit: Permit) -> Self {
+    /// None so far. The topic exists, and the caller may write to it with these acknowledgements.
+    pub(crate) fn new(
+        service: &'s Service,
+        caller: &'s Caller<'s>,
+        (topic, acks): (&'s str, Acks),
+        permit: Permit,
+    ) -> Self {
         Self {
             service,
+            caller,
             topic,
             acks,
             lane: service.producers.lane(acks, &permit),
@@ -68,6 +76,7 @@ impl<'s> Many<'s> {
     /// # Errors
     /// There is no room for more reports: the request ends here.
     pub(crate) async fn push(&mut self, entry: Result<Entry, Failure>) -> Result<(), Failure> {
+        self.caller.spend_record();
         let count = self.reports.len() + self.open.len() + 1;
         self.permit
             .grow(count * size_of::<Report>())

@@ -35,6 +35,51 @@ pub const TOPIC_LISTS: &str = "kproxy_topic_lists_total";
 pub const PRODUCERS_REPLACED: &str = "kproxy_producers_replaced_total";
 /// Times that records waited for `stall_timeout_ms` without any confirmation.
 pub const STALLS: &str = "kproxy_stalls_total";
+/// Requests of each principal that were let in, by `principal`.
+pub const PRINCIPAL_REQUESTS: &str = "kproxy_principal_requests_total";
+/// Requests of each principal that were refused for what it may do, by `principal` and `code`.
+pub const PRINCIPAL_REFUSED: &str = "kproxy_principal_refused_total";
+/// Requests of callers that showed nothing, or the wrong thing, by `code`.
+pub const LOGINS_REFUSED: &str = "kproxy_logins_refused_total";
+/// 1 while a file that is reloaded is wrong and the one before goes on, else 0, by `file`.
+pub const FILE_REFUSED: &str = "kproxy_file_refused";
+
+/// A file that is read again when it changes.
+#[derive(Clone, Copy, Debug)]
+pub enum ReloadedFile {
+    /// `credentials_file`.
+    Credentials,
+}
+
+impl ReloadedFile {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Credentials => "credentials",
+        }
+    }
+}
+
+/// The counter of what a principal was let in for. Its name comes from the credentials file, so there are few.
+pub(crate) fn principal_admitted(name: &str) -> Counter {
+    counter!(PRINCIPAL_REQUESTS, "principal" => name.to_owned())
+}
+
+/// A principal may not do what it asked for, or not now.
+pub(crate) fn principal_refused(name: &str, code: &'static str) {
+    counter!(PRINCIPAL_REFUSED, "principal" => name.to_owned(), "code" => code).increment(1);
+}
+
+/// A caller is not known.
+pub(crate) fn login_refused(code: &'static str) {
+    counter!(LOGINS_REFUSED, "code" => code).increment(1);
+}
+
+/// The gauge of a file.
+pub(crate) fn file_refused(file: ReloadedFile) -> Gauge {
+    let gauge = gauge!(FILE_REFUSED, "file" => file.as_str());
+    gauge.set(0.0);
+    gauge
+}
 
 /// The handles.
 #[derive(Clone)]

@@ -11,6 +11,7 @@ use std::borrow::Cow;
 use hyper::Method;
 use percent_encoding::percent_decode_str;
 
+use crate::access::Caller;
 use crate::answer::Answer;
 use crate::encoding::Encoding;
 use crate::failure::Failure;
@@ -84,8 +85,10 @@ impl Service {
     }
 
     async fn serve(&self, resource: Resource<'_>, request: Arrival<'_>) -> Result<Answer, Failure> {
+        let caller = self.gate.caller(&request.head.headers, request.peer).await?;
         if let Resource::Topic(topic) | Resource::Partition(topic, _) = &resource {
-            self.topics.check(topic)?;
+            // Records of this API are stored with the acknowledgement of all.
+            caller.check(topic, (request.head.method == Method::POST).then_some(Acks::All))?;
         }
         if self.cluster.is_away() {
             return Err(Failure::BrokersAway);
@@ -93,16 +96,16 @@ impl Service {
         match (resource, &request.head.method) {
             (Resource::Topics, &Method::GET) => {
                 let mut names = self.cluster.topic_names().await?;
-                names.retain(|name| self.topics.allow(name));
+                names.retain(|name| caller.may_name(name));
                 Ok(envelope::topics(&names))
             }
             (Resource::Topic(topic), &Method::GET) => {
                 self.cluster.check_topic(&topic).await?;
                 Ok(envelope::topic(&self.cluster.describe(&topic).await?))
             }
-            (Resource::Topic(topic), &Method::POST) => self.produce(&topic, None, request).await,
+            (Resource::Topic(topic), &Method::POST) => self.produce(&topic, None, request, &caller).await,
             (Resource::Partition(topic, number), &Method::POST) => {
-                self.produce(&topic, Some(number), request).await
+                self.produce(&topic, Some(number), request, &caller).await
             }
             _ => Err(Failure::Method),
         }
@@ -113,16 +116,19 @@ impl Service {
         topic: &str,
         partition: Option<i32>,
         request: Arrival<'_>,
+        caller: &Caller<'_>,
     ) -> Result<Answer, Failure> {
-        let Arrival { head, body, began } = request;
+        let Arrival {
+            head, body, began, ..
+        } = request;
         let embedded = Embedded::of(&head.headers).ok_or(Failure::EnvelopeType)?;
         let encoding = Encoding::of(&head.headers)?;
         let permit = self.admission.admit(0).map_err(Failure::Full)?;
         self.cluster.check_topic(topic).await?;
-        let receiver = self.receiver(began, self.http.max_batch);
+        let receiver = self.receiver(began, self.http.max_batch, caller);
         let (document, permit) = receiver.receive(body, encoding, permit).await?;
         let entries = envelope::read(&document, embedded, partition).map_err(Failure::BadEnvelope)?;
-        let mut many = Many::new(self, topic, Acks::All, permit);
+        let mut many = Many::new(self, caller, (topic, Acks::All), permit);
         let (count, mut end) = (entries.len(), None);
         for entry in entries {
             end = many.push(entry.map_err(Failure::BadEntry)).await.err();

@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use kcommon::daemon::{Context, Failure};
 use tokio::time::MissedTickBehavior;
 
+use crate::access::{Credentials, Gate};
 use crate::client::Signals;
 use crate::cluster::Cluster;
 use crate::config::Config;
@@ -31,7 +32,7 @@ const DRAIN_STEP: Duration = Duration::from_millis(5);
 /// # Errors
 /// The port cannot be listened on, librdkafka refuses a setting, or records were left without confirmation at the end
 /// of `drain_timeout_ms`.
-pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
+pub async fn run(mut config: Config, context: Context) -> Result<(), Failure> {
     // First of all: what systemd handed over is taken from the environment while no thread of librdkafka reads that.
     let listeners = Listeners::open(&config.http).await.map_err(Failure::new)?;
     let latch = context.readiness.latch("kafka");
@@ -43,8 +44,11 @@ pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
     let producers = Arc::new(Producers::start(&config.kafka, &signals, &meters.late).map_err(refused)?);
     let cluster = Arc::new(Cluster::start(&config.kafka, &signals, meters.clone()).map_err(refused)?);
     server::raise_descriptor_limit();
+    let gate = gate(&mut config)?;
+    let credentials = gate.credentials.clone();
     let service = Arc::new(Service::new(
         &config,
+        gate,
         Arc::clone(&cluster),
         Arc::clone(&producers),
         meters,
@@ -61,17 +65,34 @@ pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
     let accept = tokio::spawn(join_all(accept).map(drop));
     let gauges = tokio::spawn(gauges(Arc::clone(&service)));
     let relief = tokio::spawn(relief(Arc::clone(&service), signals));
+    let reloads = tokio::spawn(reloads(credentials));
     stopping.ready();
     context.stop.requested().await;
 
     stopping.not_ready("stopping");
     service.stop();
     let outcome = drain(&service, config.http.drain).await;
-    for task in [watch, accept, gauges, relief] {
+    for task in [watch, accept, gauges, relief, reloads] {
         task.abort();
     }
     drop(file);
     outcome
+}
+
+/// Whom requests have to pass.
+fn gate(config: &mut Config) -> Result<Gate, Failure> {
+    let credentials = config.credentials.take().map(Credentials::new);
+    Ok(Gate {
+        rules: std::mem::take(&mut config.topics),
+        credentials: credentials.transpose().map_err(Failure::new)?.map(Arc::new),
+    })
+}
+
+/// Follows the files that may change while the process runs.
+async fn reloads(credentials: Option<Arc<Credentials>>) {
+    if let Some(credentials) = credentials {
+        credentials.watch().await;
+    }
 }
 
 /// Waits for what is in flight, then for the producers, until the deadline.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::access::Peer;
 use crate::connection;
 use crate::listener::{Accepted, Listener};
 use crate::service::Service;
@@ -79,14 +80,14 @@ fn serve(accepted: Accepted, place: OwnedSemaphorePermit, service: Arc<Service>)
             stream.set_nodelay(true).ok();
             rustix::net::sockopt::set_socket_send_buffer_size(&stream, SEND_BUFFER).ok();
             tokio::spawn(async move {
-                connection::serve(stream, Some(peer), service).await;
+                connection::serve(stream, Peer::at(Some(peer)), service).await;
                 drop(place);
             });
         }
         Accepted::Unix(stream) => {
             rustix::net::sockopt::set_socket_send_buffer_size(&stream, SEND_BUFFER).ok();
             tokio::spawn(async move {
-                connection::serve(stream, None, service).await;
+                connection::serve(stream, Peer::at(None), service).await;
                 drop(place);
             });
         }

@@ -3,7 +3,6 @@
 //! The path decides who makes a request's answer (`commit`, `batch`, `rest`); here it is counted, logged and rendered.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -13,7 +12,7 @@ use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
 use kcommon::shutdown::Stop;
 
-use crate::access::TopicRules;
+use crate::access::{Gate, Peer};
 use crate::admission::Admission;
 use crate::answer::{self, Answer};
 use crate::cluster::Cluster;
@@ -32,14 +31,16 @@ pub(crate) struct Arrival<'r> {
     pub(crate) body: &'r mut Incoming,
     /// When its first byte came.
     pub(crate) began: Instant,
+    /// Whose connection it came through.
+    pub(crate) peer: &'r Peer,
 }
 
 /// What every request needs.
 pub(crate) struct Service {
     /// Settings of the HTTP side.
     pub(crate) http: Http,
-    /// Which topics may be named.
-    pub(crate) topics: TopicRules,
+    /// Who may do what.
+    pub(crate) gate: Gate,
     /// The process's places.
     pub(crate) admission: Arc<Admission>,
     /// What is known of Kafka.
@@ -64,13 +65,14 @@ impl Service {
     #[must_use]
     pub(crate) fn new(
         config: &Config,
+        gate: Gate,
         cluster: Arc<Cluster>,
         producers: Arc<Producers>,
         meters: Meters,
     ) -> Self {
         Self {
             http: config.http.clone(),
-            topics: config.topics.clone(),
+            gate,
             admission: Admission::new(
                 config.http.max_requests,
                 config.http.max_bytes,
@@ -105,7 +107,7 @@ impl Service {
     pub(crate) async fn answer(
         &self,
         turn: &Turn,
-        peer: Option<SocketAddr>,
+        peer: &Peer,
         request: Request<Incoming>,
     ) -> Result<Answer, Infallible> {
         let (head, mut body) = request.into_parts();
@@ -122,22 +124,23 @@ impl Service {
     pub(crate) async fn answer_stream(
         self: Arc<Self>,
         stream: Stream,
-        peer: Option<SocketAddr>,
+        peer: Peer,
         request: Request<Incoming>,
     ) -> Result<Response<Answering>, Infallible> {
         let (head, mut body) = request.into_parts();
-        let answer = self.respond(Instant::now(), peer, &head, &mut body).await;
+        let answer = self.respond(Instant::now(), &peer, &head, &mut body).await;
         Ok(answer.map(|body| stream.answer(body)))
     }
 
-    async fn respond(
-        &self,
-        began: Instant,
-        peer: Option<SocketAddr>,
-        head: &Parts,
-        body: &mut Incoming,
-    ) -> Answer {
-        let result = self.route(Arrival { head, body, began }).await;
+    async fn respond(&self, began: Instant, peer: &Peer, head: &Parts, body: &mut Incoming) -> Answer {
+        let result = self
+            .route(Arrival {
+                head,
+                body,
+                began,
+                peer,
+            })
+            .await;
         let mut answer = match result {
             Ok(answer) => {
                 self.meters.request_seconds.record(began.elapsed());
@@ -150,7 +153,7 @@ impl Service {
                     self.unconfirmed.fetch_add(1, Ordering::Relaxed);
                 }
                 tracing::debug!(
-                    ?peer,
+                    peer = ?peer.address,
                     status = told.status.as_u16(),
                     code = told.code,
                     path = head.uri.path(),

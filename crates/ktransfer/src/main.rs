@@ -2,12 +2,16 @@
 
 use std::process::ExitCode;
 
+use kcommon::cli::Binary;
 use kcommon::daemon::Daemon;
 
 const DAEMON: Daemon = Daemon {
-    name: "ktransfer",
-    version: env!("CARGO_PKG_VERSION"),
-    about: "Pushes the records of Kafka topics to HTTP backends, in order per key, at least once",
+    binary: Binary {
+        name: "ktransfer",
+        version: env!("CARGO_PKG_VERSION"),
+        about: "Pushes the records of Kafka topics to HTTP backends, in order per key, at least once",
+        tools: &[],
+    },
     admin_port: 5032,
 };
 

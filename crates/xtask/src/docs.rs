@@ -7,8 +7,9 @@ use anyhow::{Context as _, Result};
 use kcommon::config::{Schema, markdown_table};
 
 /// The files of the daemons, each with a pair of markers in the document.
-const SCHEMAS: [&Schema; 4] = [
+const SCHEMAS: [&Schema; 5] = [
     &kproxy::config::SCHEMA,
+    &kproxy::access::CREDENTIALS_SCHEMA,
     &ktransfer::config::MAIN_SCHEMA,
     &ktransfer::config::MODULE_SCHEMA,
     &kmonitor::config::SCHEMA,

@@ -4,21 +4,8 @@ use ktests::{Setup, cluster, eventually, ports::free_port};
 
 use super::world::{Client, PATIENCE, Proxy, config, topic, yaml};
 
-/// Sends a head and a body on a connection of its own; gives status and body.
-async fn ask(proxy: &Proxy, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
-    let mut client = proxy.connect().await;
-    let length = body.len();
-    client
-        .send(format!(
-            "{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
-        ))
-        .await;
-    let answer = client.answer().await;
-    (answer.status, answer.body)
-}
-
-const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
-const REST: &str = "Content-Type: application/vnd.kafka.json.v2+json\r\n";
+pub(super) const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
+pub(super) const REST: &str = "Content-Type: application/vnd.kafka.json.v2+json\r\n";
 
 #[tokio::test]
 async fn topics_that_are_not_allowed_are_refused_on_every_way_and_not_listed() {
@@ -47,15 +34,15 @@ async fn topics_that_are_not_allowed_are_refused_on_every_way_and_not_listed() {
             ("POST", format!("/topics/{topic}/partitions/0"), REST, rest),
             ("GET", format!("/topics/{topic}"), "", ""),
         ] {
-            let (answered, said) = ask(&proxy, method, &path, headers, body).await;
-            assert_eq!(answered, status, "{method} {path}: {said}");
+            let answer = proxy.ask(&format!("{method} {path}"), headers, body).await;
+            assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
             if status == 403 {
-                assert!(said.contains("topics_allowed"), "{said}");
+                assert!(answer.body.contains("topics_allowed"), "{answer:?}");
             }
         }
     }
-    let (status, listed) = ask(&proxy, "GET", "/topics", "", "").await;
-    assert!(status == 200 && listed.contains(&open), "{listed}");
+    let listed = proxy.ask("GET /topics", "", "").await.body;
+    assert!(listed.contains(&open), "{listed}");
     assert!(!listed.contains(&shut) && !listed.contains(&other), "{listed}");
     assert_eq!(cluster.read_topic(&open).await.unwrap().len(), 4);
     assert_eq!(cluster.read_topic(&shut).await.unwrap(), []);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use kcommon::config::{Document, Key, Kind, Need, Problem};
 use serde::Deserialize;
 
-use crate::access::{Globs, TopicRules};
+use crate::access::{CredentialsFile, Globs, TopicRules};
 use crate::options::Options;
 
 /// The longest file with the value of an option, in bytes.
@@ -26,6 +26,14 @@ pub(super) const KEYS: &[Key] = &[
         kind: Kind::TextList { min: 1 },
         need: Need::Optional,
         meaning: "Topics that no records are taken for, also where `topics_allowed` names them.",
+        changed: "New.",
+    },
+    Key {
+        path: "credentials_file",
+        kind: Kind::Text,
+        need: Need::Optional,
+        meaning: "File of those who may send requests, and what each may do: [credentials.yaml](#credentialsyaml). A change of it holds \
+                  within seconds; a wrong one is logged, and the one before goes on. Without it: everybody.",
         changed: "New.",
     },
     Key {
@@ -51,6 +59,7 @@ pub(super) const KEYS: &[Key] = &[
 pub(super) struct File {
     topics_allowed: Option<Vec<String>>,
     topics_denied: Option<Vec<String>>,
+    credentials_file: Option<PathBuf>,
     librdkafka: Option<Vec<(String, String)>>,
     librdkafka_files: Option<Vec<(String, PathBuf)>>,
 }
@@ -68,6 +77,12 @@ pub(super) fn topics<F>(file: &File, document: &Document<F>, problems: &mut Vec<
         allowed: read("topics_allowed", &file.topics_allowed),
         denied: read("topics_denied", &file.topics_denied).unwrap_or_default(),
     }
+}
+
+/// Those who may ask; what is wrong with their file goes to `problems`.
+pub(super) fn credentials(file: &File, problems: &mut Vec<Problem>) -> Option<CredentialsFile> {
+    let loaded = CredentialsFile::load(file.credentials_file.as_deref()?);
+    loaded.map_err(|invalid| problems.extend(invalid)).ok()
 }
 
 /// librdkafka's options; what is wrong with them goes to `problems`.

@@ -151,7 +151,7 @@ pub(super) fn produced(reports: &[Report]) -> Answer {
     document["error_code"] = error_code(first).into();
     document["message"] = first.to_string().into();
     let mut answer = document_of(status(first), &document);
-    answer::retry_after(&mut answer, first);
+    answer::advise(&mut answer, first);
     answer
 }
 
@@ -160,7 +160,7 @@ pub(super) fn produced(reports: &[Report]) -> Answer {
 pub(super) fn failed(failure: &Failure, allowed: &'static str) -> Answer {
     let document = json!({"error_code": error_code(failure), "message": failure.to_string()});
     let mut answer = document_of(status(failure), &document);
-    answer::retry_after(&mut answer, failure);
+    answer::advise(&mut answer, failure);
     if *failure == Failure::Method {
         let headers = answer.headers_mut();
         headers.insert(ALLOW, HeaderValue::from_static(allowed));
@@ -221,8 +221,13 @@ fn error_code(failure: &Failure) -> u32 {
     match failure {
         Failure::UnknownTopic => 40401,
         Failure::UnknownPartition => 40402,
-        Failure::Forbidden | Failure::TopicNotAllowed => 40301,
+        Failure::NoCredentials | Failure::BadCredentials => 40101,
+        Failure::Forbidden
+        | Failure::TopicNotAllowed
+        | Failure::TopicNotGranted
+        | Failure::AcksNotGranted => 40301,
         Failure::RecordTooLarge | Failure::RecordRefused(_) => 50002,
+        Failure::Quota(..) | Failure::TooManyAttempts(_) => 429,
         _ if told.retry_after.is_some() || told.outcome == Outcome::PossiblyPersisted => 50003,
         _ => status(failure).as_u16().into(),
     }
