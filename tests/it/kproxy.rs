@@ -13,6 +13,8 @@ mod limits;
 mod listen;
 #[cfg(test)]
 mod metadata;
+#[cfg(test)]
+mod ordeal;
 mod process;
 mod refusals;
 #[cfg(test)]

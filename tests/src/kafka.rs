@@ -88,8 +88,25 @@ impl Cluster {
     /// # Errors
     /// Kafka refuses or is away.
     pub async fn create_replicated_topic(&self, name: &str, partitions: i32, replication: i32) -> Result<()> {
+        self.create_topic_with(name, partitions, replication, &[]).await
+    }
+
+    /// The same with settings of the topic, such as `min.insync.replicas`.
+    ///
+    /// # Errors
+    /// Kafka refuses or is away.
+    pub async fn create_topic_with(
+        &self,
+        name: &str,
+        partitions: i32,
+        replication: i32,
+        settings: &[(&str, &str)],
+    ) -> Result<()> {
         let (admin, consumer) = (self.admin()?, Arc::new(self.consumer()?));
         let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replication));
+        let topic = settings
+            .iter()
+            .fold(topic, |topic, (key, value)| topic.set(key, value));
         let end = Instant::now() + PATIENCE;
         loop {
             let results = admin.create_topics([&topic], &options()).await?;

@@ -51,6 +51,13 @@ impl Reply {
         self.body.contains("\"not_persisted\"")
     }
 
+    /// A text of the answer, such as `code`.
+    #[must_use]
+    pub fn word(&self, name: &str) -> Option<String> {
+        let (_, rest) = self.body.split_once(&format!("\"{name}\":\""))?;
+        Some(rest.split_once('"')?.0.to_owned())
+    }
+
     /// A number of the answer, such as `offset`.
     #[must_use]
     pub fn number(&self, name: &str) -> Option<i64> {

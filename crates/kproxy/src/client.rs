@@ -22,6 +22,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::admission::Permit;
 use crate::failure::Failure;
 use crate::record::Record;
+use crate::request::Acks;
 
 /// How often the thread looks whether it should end while nothing happens.
 const POLL: Duration = Duration::from_millis(100);
@@ -85,6 +86,8 @@ struct Callbacks {
     signals: Arc<Signals>,
     late: Counter,
     dead: AtomicBool,
+    /// Whether records wait for all replicas.
+    replicated: bool,
 }
 
 /// A client with its thread.
@@ -119,7 +122,10 @@ impl ProducerContext for Callbacks {
             Ok(_) => RDKafkaErrorCode::PurgeInflight,
             Err((error, _message)) => error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown),
         };
-        self.tell(Err(Failure::of_delivery(code, Persisted::Possibly)), *waiting);
+        self.tell(
+            Err(Failure::of_delivery(code, Persisted::Possibly, self.replicated)),
+            *waiting,
+        );
     }
 }
 
@@ -134,7 +140,7 @@ impl Callbacks {
                     timestamp: Some(delivery.timestamp).filter(|&timestamp| timestamp >= 0),
                 })
             }
-            Some(code) => Err(Failure::of_delivery(code, delivery.persisted)),
+            Some(code) => Err(Failure::of_delivery(code, delivery.persisted, self.replicated)),
         };
         self.tell(report, waiting);
     }
@@ -164,6 +170,7 @@ impl Client {
             signals: Arc::clone(signals),
             late: late.clone(),
             dead: AtomicBool::new(false),
+            replicated: config.get("acks") == Some(Acks::All.as_str()),
         };
         let producer: Arc<BaseProducer<Callbacks>> = Arc::new(config.create_with_context(callbacks)?);
         let ended = Arc::new(AtomicBool::new(false));

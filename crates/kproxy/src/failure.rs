@@ -262,20 +262,44 @@ impl Failure {
     /// What a failed delivery means for the client.
     ///
     /// The code alone does not tell: librdkafka repeats by itself, so a record that is refused in the end may have been stored
-    /// by an earlier attempt whose answer was lost. `persisted` is what it remembers of all attempts.
+    /// by an earlier attempt whose answer was lost. `persisted` is what it remembers of all attempts. With acks from all replicas
+    /// (`replicated`) that is too sure of itself: a broker that hands a partition over says that it does not lead it also of
+    /// records that it has written and whose replicas it was waiting for, and librdkafka takes that for "not written".
     #[must_use]
-    pub fn of_delivery(code: RDKafkaErrorCode, persisted: Persisted) -> Self {
+    pub fn of_delivery(code: RDKafkaErrorCode, persisted: Persisted, replicated: bool) -> Self {
         use RDKafkaErrorCode as Code;
         let expired = matches!(
             code,
             Code::MessageTimedOut | Code::TimedOutQueue | Code::PurgeQueue | Code::PurgeInflight
         );
-        match persisted {
-            Persisted::No if expired => Self::Expired,
-            Persisted::No => Self::of_refusal(code),
-            Persisted::Possibly | Persisted::Yes if expired => Self::Unconfirmed,
-            Persisted::Possibly | Persisted::Yes => Self::Broken(code),
+        let may_be_stored = match persisted {
+            Persisted::No => replicated && !Self::is_of_every_attempt(code),
+            Persisted::Possibly | Persisted::Yes => true,
+        };
+        match (may_be_stored, expired) {
+            (false, true) => Self::Expired,
+            (false, false) => Self::of_refusal(code),
+            (true, true) => Self::Unconfirmed,
+            (true, false) => Self::Broken(code),
         }
+    }
+
+    /// Whether a refusal was that of every attempt, because it is about the record itself or about who sends it.
+    const fn is_of_every_attempt(code: RDKafkaErrorCode) -> bool {
+        use RDKafkaErrorCode as Code;
+        matches!(
+            code,
+            Code::UnknownPartition
+                | Code::InvalidTopic
+                | Code::TopicAuthorizationFailed
+                | Code::ClusterAuthorizationFailed
+                | Code::MessageSizeTooLarge
+                | Code::MessageBatchTooLarge
+                | Code::InvalidMessageSize
+                | Code::InvalidRecord
+                | Code::InvalidTimestamp
+                | Code::PolicyViolation
+        )
     }
 
     /// What it means that nobody took a record: neither the producer nor a broker has it.
@@ -402,7 +426,7 @@ mod tests {
         ] {
             for failure in [
                 Failure::of_refusal(code),
-                Failure::of_delivery(code, Persisted::No),
+                Failure::of_delivery(code, Persisted::No, false),
             ] {
                 let told = failure.told();
                 assert_eq!(
@@ -428,7 +452,7 @@ mod tests {
             Code::PurgeInflight,
             Code::Fatal,
         ] {
-            let told = Failure::of_delivery(code, Persisted::Possibly).told();
+            let told = Failure::of_delivery(code, Persisted::Possibly, false).told();
             assert_eq!(
                 (told.status, told.outcome),
                 (StatusCode::GATEWAY_TIMEOUT, Outcome::PossiblyPersisted),
@@ -440,11 +464,32 @@ mod tests {
     #[test]
     fn a_record_that_expired_unsent_is_told_apart_from_one_that_may_be_stored() {
         for code in [RDKafkaErrorCode::MessageTimedOut, RDKafkaErrorCode::PurgeQueue] {
-            assert_eq!(Failure::of_delivery(code, Persisted::No), Failure::Expired);
+            assert_eq!(Failure::of_delivery(code, Persisted::No, false), Failure::Expired);
             assert_eq!(
-                Failure::of_delivery(code, Persisted::Possibly),
+                Failure::of_delivery(code, Persisted::Possibly, false),
                 Failure::Unconfirmed
             );
         }
+    }
+
+    #[test]
+    fn what_replicas_were_waited_for_is_called_lost_only_when_every_attempt_was_refused() {
+        use RDKafkaErrorCode as Code;
+        for code in [Code::MessageTimedOut, Code::PurgeQueue, Code::PurgeInflight] {
+            assert_eq!(
+                Failure::of_delivery(code, Persisted::No, true),
+                Failure::Unconfirmed
+            );
+        }
+        for code in [Code::NotLeaderForPartition, Code::UnknownTopicOrPartition] {
+            assert_eq!(
+                Failure::of_delivery(code, Persisted::No, true),
+                Failure::Broken(code)
+            );
+        }
+        assert_eq!(
+            Failure::of_delivery(Code::MessageSizeTooLarge, Persisted::No, true),
+            Failure::RecordTooLarge
+        );
     }
 }

@@ -1,5 +1,7 @@
 //! `soak kproxy`: harmful clients and an overload, one kind after the other, each at a fresh kproxy with guests beside it.
 //!
+//! With `--faults` every answer is held against the topic while brokers, connections and kproxy fail (`ktests::ordeal`).
+//!
 //! `ktests::siege` makes and measures them; here the promised times hold as they are, so nothing else should run meanwhile.
 
 use std::path::{Path, PathBuf};
@@ -9,9 +11,11 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use ktests::cluster::{Options, own_cluster_with};
+use ktests::ordeal::Ordeal;
 use ktests::siege::{Attack, Besieged, Finding, Overload};
 use ktests::{Cluster, Proxy};
 
+use super::timeline::Timeline;
 use crate::bench::machine;
 use crate::build;
 
@@ -29,6 +33,12 @@ pub(super) struct Arguments {
     /// Only these kinds.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Kind>,
+    /// Post to three brokers while brokers, connections and kproxy itself fail, and hold every answer against the topic.
+    #[arg(long, conflicts_with_all = ["seconds", "only"])]
+    faults: bool,
+    /// With --faults: how many posts at least.
+    #[arg(long, default_value_t = 1_000_000, requires = "faults")]
+    posts: usize,
     /// Use the daemons of this directory instead of building those that ship.
     #[arg(long)]
     binaries: Option<PathBuf>,
@@ -72,6 +82,9 @@ pub(super) async fn run(arguments: &Arguments) -> Result<ExitCode> {
         None => build::daemons(build::Profile::Release)?,
     };
     println!("{}", machine::describe(&machine::private_kafka())?);
+    if arguments.faults {
+        return faults(&binaries, arguments.posts).await;
+    }
     let options = Options {
         fronts: true,
         ..Options::default()
@@ -94,12 +107,25 @@ pub(super) async fn run(arguments: &Arguments) -> Result<ExitCode> {
             clean = false;
         }
     }
+    Ok(end(clean))
+}
+
+fn end(clean: bool) -> ExitCode {
     println!("{}", if clean { "clean" } else { "NOT CLEAN" });
-    Ok(if clean {
+    if clean {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
-    })
+    }
+}
+
+async fn faults(binaries: &Path, posts: usize) -> Result<ExitCode> {
+    let ordeal = Ordeal::start(|setup| setup.binaries(binaries)).await?;
+    let timeline = Timeline::new(Duration::ZERO);
+    let verdict = ordeal.run(posts, |line| timeline.say(line)).await?;
+    timeline.end();
+    println!("{verdict}");
+    Ok(end(verdict.is_true()))
 }
 
 struct Soak<'a> {
