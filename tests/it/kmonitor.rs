@@ -1,5 +1,6 @@
 //! kmonitor on a real Kafka and a real ZooKeeper: the bytes it answers, and that nothing stops it.
 
+mod api;
 mod faults;
 mod process;
 mod server;

@@ -1,6 +1,7 @@
 //! The metrics recorder of the process. Each daemon keeps its metric names in one module of its own; the admin server renders
 //! them.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -33,6 +34,41 @@ pub struct Meters {
     handle: PrometheusHandle,
 }
 
+/// Makes whole families of metrics, in the text format of Prometheus, each time somebody asks.
+type Source = dyn Fn() -> String + Send + Sync;
+
+/// Those who show metrics of their own. Of the process, like the recorder.
+static SOURCES: Mutex<Vec<Arc<Source>>> = Mutex::new(Vec::new());
+
+/// A panic while it was held leaves a list that is whole.
+fn sources() -> MutexGuard<'static, Vec<Arc<Source>>> {
+    SOURCES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// While it exists, its families are part of every rendering.
+pub struct Shown(Arc<Source>);
+
+/// Shows the families that `source` makes beside those of the recorder, for what comes and goes: a series in the recorder
+/// stays until the end. Their names must be nobody else's.
+#[must_use]
+pub fn show(source: impl Fn() -> String + Send + Sync + 'static) -> Shown {
+    let source: Arc<Source> = Arc::new(source);
+    sources().push(Arc::clone(&source));
+    Shown(source)
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        sources().retain(|source| !Arc::ptr_eq(source, &self.0));
+    }
+}
+
+impl std::fmt::Debug for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shown").finish_non_exhaustive()
+    }
+}
+
 /// The process already has a recorder, or a bucket list is empty.
 #[derive(Debug, thiserror::Error)]
 #[error("the metrics recorder cannot be installed: {0}")]
@@ -53,7 +89,12 @@ impl Meters {
     /// Every metric in the text format of Prometheus.
     #[must_use]
     pub fn render(&self) -> String {
-        self.handle.render()
+        let mut text = self.handle.render();
+        let shown: Vec<Arc<Source>> = sources().clone();
+        for source in shown {
+            text.push_str(&source());
+        }
+        text
     }
 
     /// Keeps the histograms small, until the future is dropped.
@@ -81,6 +122,18 @@ fn builder() -> Result<PrometheusBuilder, metrics_exporter_prometheus::BuildErro
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_source_is_shown_as_long_as_it_is_held() {
+        let recorder = builder().unwrap().build_recorder();
+        let meters = Meters {
+            handle: recorder.handle(),
+        };
+        let shown = show(|| "shown_by_a_test 1\n".to_owned());
+        assert!(meters.render().contains("shown_by_a_test 1\n"));
+        drop(shown);
+        assert!(!meters.render().contains("shown_by_a_test"));
+    }
 
     #[test]
     fn histograms_have_buckets_by_their_unit() {

@@ -13,7 +13,9 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::board::Board;
+use crate::clock::Clock;
 use crate::config::Cluster;
+use crate::follow::{Fixed, Follower, Outcome};
 use crate::meters::ClusterMeters;
 use crate::render::Fragment;
 use crate::round::{Failed, KafkaTrouble, Round, Sources};
@@ -24,6 +26,9 @@ const ROUND_LIMIT: Duration = Duration::from_secs(20);
 /// The longest pause before another attempt after a failed round.
 const RETRY: Duration = Duration::from_secs(2);
 
+/// The pause after the first good round.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
 /// Malformed znodes that are named in the log after one round.
 const NAMED: usize = 10;
 
@@ -32,12 +37,16 @@ const NAMED: usize = 10;
 pub(crate) struct Watch {
     /// The cluster.
     pub(crate) cluster: Cluster,
+    /// What its numbers are judged by.
+    pub(crate) fixed: Fixed,
     /// From the end of a round to the start of the next.
     pub(crate) offset_interval: Duration,
     /// The age at which the tree and Kafka's metadata are read again.
     pub(crate) tree_interval: Duration,
     /// Where the numbers go.
     pub(crate) board: Board,
+    /// What time it is.
+    pub(crate) clock: Clock,
     /// Ready once the first round has ended, well or not: from then on `/delay` says what is known.
     pub(crate) latch: Latch,
 }
@@ -61,7 +70,8 @@ pub(crate) async fn watch(watch: Watch) {
         if let Err(error) = rounds.await {
             tracing::error!(cluster = name, %error, "the cluster's task failed and is started again");
         }
-        watch.board.put(name, Fragment::stale(name));
+        let view = watch.fixed.unseen(watch.clock.now());
+        watch.board.put(Fragment::stale(name), view);
         tokio::time::sleep(RETRY).await;
     }
 }
@@ -70,28 +80,58 @@ async fn rounds(watch: Arc<Watch>) {
     let name = &watch.cluster.name;
     let meters = ClusterMeters::new(name);
     let mut sources = Sources::new(watch.cluster.clone(), watch.tree_interval);
+    let mut follower = Follower::new(watch.fixed.clone());
     let mut told = Told::default();
+    let mut good: u64 = 0;
     loop {
         let started = Instant::now();
         let outcome = tokio::time::timeout(ROUND_LIMIT, sources.round()).await;
         let took = started.elapsed();
         let pause = match outcome.unwrap_or(Err(Failed::RoundTimeout(ROUND_LIMIT))) {
             Ok(round) => {
+                good += 1;
                 meters.succeeded(&round, took);
-                watch.board.put(name, Fragment::new(name, &round.snapshot));
+                let kafka = round.kafka.err().map(|error| error.to_string());
+                let found = Outcome::Found {
+                    snapshot: &round.snapshot,
+                    kafka: kafka.as_deref(),
+                };
+                let view = follower.follow(found, took.as_secs_f64(), watch.clock.now());
+                watch.board.put(Fragment::new(name, &round.snapshot), view);
                 told.succeeded(name, round);
-                watch.offset_interval
+                // A state takes two looks; the first two come soon after one another.
+                if good == 1 {
+                    FIRST_PAUSE.min(watch.offset_interval)
+                } else {
+                    watch.offset_interval
+                }
             }
             Err(failed) => {
                 sources.forget_zookeeper();
                 meters.failed(took);
-                watch.board.put(name, Fragment::stale(name));
-                told.failed(name, &failed);
+                let why = chain(&failed);
+                let failed_round = Outcome::Failed { why: &why };
+                let view = follower.follow(failed_round, took.as_secs_f64(), watch.clock.now());
+                watch.board.put(Fragment::stale(name), view);
+                told.failed(name, &why);
                 RETRY.min(watch.offset_interval)
             }
         };
         watch.latch.ready();
+        learn(&sources, &mut follower, watch.clock).await;
         tokio::time::sleep(pause).await;
+    }
+}
+
+/// Asks Kafka for the times of records that are older than anybody has watched; what it tells shows in the next round.
+async fn learn(sources: &Sources, follower: &mut Follower, clock: Clock) {
+    let wanted = follower.wanted(clock.now());
+    if wanted.is_empty() {
+        return;
+    }
+    let asking = tokio::time::timeout(ROUND_LIMIT, sources.written(wanted));
+    for (record, written_ms) in asking.await.unwrap_or_default() {
+        follower.learn(&record, written_ms, clock.now());
     }
 }
 
@@ -119,11 +159,11 @@ impl Told {
         self.garbage = round.garbage;
     }
 
-    fn failed(&mut self, cluster: &str, failed: &Failed) {
+    fn failed(&mut self, cluster: &str, why: &str) {
         if !std::mem::replace(&mut self.zookeeper_down, true) {
             tracing::warn!(
                 cluster,
-                error = chain(failed),
+                error = why,
                 "zookeeper cannot be read; the cluster is shown empty"
             );
         }

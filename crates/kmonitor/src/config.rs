@@ -11,6 +11,9 @@ use kcommon::daemon::Base;
 use kcommon::{admin, logging, zookeeper};
 use serde::Deserialize;
 
+use crate::follow::Fixed;
+use crate::state::Limits;
+
 pub use schema::SCHEMA;
 
 /// Everything kmonitor was told, checked.
@@ -26,6 +29,12 @@ pub struct Config {
     pub tree_interval: Duration,
     /// Where `/delay` is answered.
     pub http: Http,
+    /// When the oldest waiting record is so old, a partition is called lagging.
+    pub lagging_after: Duration,
+    /// When the commit has not moved for so long while records wait, it is called stalled.
+    pub stalled_after: Duration,
+    /// When nobody has owned it for so long, it is called stopped.
+    pub stopped_after: Duration,
 }
 
 /// One cluster to watch.
@@ -50,6 +59,23 @@ pub struct Http {
     pub read_timeout: Option<Duration>,
     /// Longest time without progress while an answer is sent; `None` = no limit.
     pub write_timeout: Option<Duration>,
+}
+
+impl Config {
+    /// What does not change about one of its clusters.
+    pub(crate) fn fixed(&self, cluster: &Cluster) -> Fixed {
+        let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Fixed {
+            name: cluster.name.clone(),
+            limits: Limits {
+                lagging_ms: millis(self.lagging_after),
+                stalled_ms: millis(self.stalled_after),
+                stopped_ms: millis(self.stopped_after),
+            },
+            interval_seconds: self.offset_interval.as_secs_f64(),
+            has_zookeeper: true,
+        }
+    }
 }
 
 impl AsRef<Base> for Config {
@@ -90,6 +116,9 @@ struct BaseFile {
     clusters: Vec<String>,
     offset_interval_ms: u64,
     tree_interval_ms: u64,
+    lagging_after_ms: u64,
+    stalled_after_ms: u64,
+    stopped_after_ms: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -121,6 +150,9 @@ fn checked(document: Document<File>) -> Result<Config, Invalid> {
         clusters: clusters.into_iter().map(Cluster::from).collect(),
         offset_interval: Duration::from_millis(base.offset_interval_ms),
         tree_interval: Duration::from_millis(base.tree_interval_ms),
+        lagging_after: Duration::from_millis(base.lagging_after_ms),
+        stalled_after: Duration::from_millis(base.stalled_after_ms),
+        stopped_after: Duration::from_millis(base.stopped_after_ms),
         http: Http {
             port: http_server.port,
             read_timeout: limit(http_server.read_timeout_ms),
@@ -235,6 +267,9 @@ mod tests {
         let seed = parse_text(SEED).unwrap();
         assert_eq!(shipped.offset_interval, seed.offset_interval);
         assert_eq!(shipped.tree_interval, seed.tree_interval);
+        assert_eq!(shipped.lagging_after, seed.lagging_after);
+        assert_eq!(shipped.stalled_after, seed.stalled_after);
+        assert_eq!(shipped.stopped_after, seed.stopped_after);
         assert_eq!(
             shipped.base.admin,
             admin::Listen::At(([127, 0, 0, 1], 5033).into())

@@ -1,8 +1,10 @@
-//! The public server: `GET /delay`, and nothing else.
+//! The public server: `GET /delay`, and beside it what the original did not have: `/api/v1`.
 //!
-//! Status, content type and empty bodies are those of the original; what it could not say (how many partitions are unknown,
+//! Status, content type and empty bodies of `/delay` are those of the original; what it could not say (how many partitions are unknown,
 //! which clusters cannot be read, why a question is refused) is in headers that old callers ignore.
 
+mod api;
+mod events;
 mod timed;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -52,6 +54,9 @@ const ERROR: HeaderName = HeaderName::from_static("x-kmonitor-error");
 struct Site {
     board: Board,
     meters: HttpMeters,
+    /// Places for listeners of events.
+    listeners: Arc<Semaphore>,
+    stop: Stop,
 }
 
 /// Binds the port on all addresses.
@@ -65,7 +70,12 @@ pub(crate) async fn bind(port: u16) -> std::io::Result<TcpListener> {
 /// Answers until `stop` is requested and open connections have ended, or [`DRAIN`] is over.
 pub(crate) async fn serve(listener: TcpListener, http: Http, board: Board, stop: Stop) {
     let meters = HttpMeters::new();
-    let service = router(board, meters.clone());
+    let service = router(Site {
+        board,
+        meters: meters.clone(),
+        listeners: Arc::new(Semaphore::new(events::MAX_LISTENERS)),
+        stop: stop.clone(),
+    });
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let tracker = TaskTracker::new();
     loop {
@@ -143,16 +153,17 @@ impl Connection {
     }
 }
 
-fn router(board: Board, meters: HttpMeters) -> Router {
+fn router(site: Site) -> Router {
     Router::new()
         .route("/delay", get(delay))
+        .merge(api::router())
         .fallback(async || {
             (
                 StatusCode::NOT_FOUND,
-                "404 page not found: lag is at GET /delay\n",
+                "404 page not found: lag is at GET /delay, everything else at GET /api/v1/modules\n",
             )
         })
-        .with_state(Site { board, meters })
+        .with_state(site)
 }
 
 async fn delay(State(site): State<Site>, uri: Uri) -> Response {

@@ -63,6 +63,9 @@ impl Unknown {
     ];
 }
 
+/// The lag of one partition, or why there is none.
+pub(crate) type Lag = Result<u64, Unknown>;
+
 /// The number of records between the commit and the log end that can still be delivered.
 ///
 /// Records below the log start are gone and therefore not counted. `log` must have been read after `committed`, and its
@@ -70,7 +73,7 @@ impl Unknown {
 ///
 /// # Errors
 /// Why nobody can tell.
-pub(crate) fn lag(committed: Committed, log: Option<LogRange>) -> Result<u64, Unknown> {
+pub(crate) fn lag(committed: Committed, log: Option<LogRange>) -> Lag {
     let committed = match committed {
         Committed::At(offset) => Some(offset.get()),
         Committed::LogStart => None,

@@ -5,28 +5,43 @@
 //! cluster unknown, and the rest goes on.
 
 mod board;
+mod clock;
 mod collector;
 pub mod config;
+mod exposition;
+mod follow;
+mod history;
 mod http;
 mod lag;
 mod log_batch;
 mod logs;
+mod members;
 mod meters;
 mod module;
+mod now;
+mod published;
 mod query;
+mod rate;
 mod render;
+mod ring;
 mod round;
+mod search;
 mod snapshot;
+mod state;
 mod subscription;
+mod tidings;
 mod topics;
 mod tree;
+mod view;
 
 use kcommon::daemon::{Context, Failure};
+use kcommon::meters as recorder;
 use tokio::task::JoinSet;
 
 use crate::board::Board;
+use crate::clock::Clock;
 use crate::collector::Watch;
-use crate::config::Config;
+use crate::config::{Cluster, Config};
 
 /// Watches the clusters and answers until the stop is requested.
 ///
@@ -43,18 +58,31 @@ pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
         ))
     })?;
     tracing::info!(port, clusters = config.clusters.len(), "answering");
-    let board = Board::new(config.clusters.iter().map(|cluster| cluster.name.as_str()));
+    let clock = Clock::start();
+    let fixed = |cluster: &Cluster| config.fixed(cluster);
+    let unseen = config
+        .clusters
+        .iter()
+        .map(|cluster| fixed(cluster).unseen(clock.now()));
+    let board = Board::new(unseen);
     let mut tasks = JoinSet::new();
-    for cluster in config.clusters {
+    for cluster in &config.clusters {
         tasks.spawn(collector::watch(Watch {
             latch: context.readiness.latch(format!("cluster {}", cluster.name)),
-            cluster,
+            fixed: fixed(cluster),
+            cluster: cluster.clone(),
             offset_interval: config.offset_interval,
             tree_interval: config.tree_interval,
             board: board.clone(),
+            clock,
         }));
     }
+    let shown = recorder::show({
+        let board = board.clone();
+        move || exposition::text(board.views().clusters.values())
+    });
     http::serve(listener, config.http, board, context.stop).await;
+    drop(shown);
     // Nothing of theirs is worth waiting for: they only read.
     tasks.shutdown().await;
     Ok(())

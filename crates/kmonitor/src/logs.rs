@@ -16,6 +16,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::lag::LogRange;
 use crate::log_batch::{self, Outcome};
+use crate::search::Search;
 use crate::topics::{Topic, TopicPartition, Topics};
 
 /// How long one broker may take to tell all the ends of one kind that a round needs.
@@ -151,15 +152,79 @@ impl Logs {
         Read { ranges, complete }
     }
 
+    /// When the wanted records were written, in Unix time in milliseconds, by their own timestamps, as far as that can be found
+    /// in time. `wanted` holds an offset for each partition, and a time before which it should have been written.
+    pub(crate) async fn written(
+        &self,
+        topics: &Topics,
+        wanted: BTreeMap<TopicPartition, (i64, i64)>,
+    ) -> HashMap<TopicPartition, i64> {
+        let deadline = Instant::now() + PATIENCE;
+        let begin = |(key, (offset, before_ms))| (key, Search::new(offset, before_ms));
+        let mut open: BTreeMap<TopicPartition, Search> = wanted.into_iter().map(begin).collect();
+        let mut found = HashMap::new();
+        while !open.is_empty() && Instant::now() < deadline {
+            let next = |(key, search): (&TopicPartition, &Search)| Some((key.clone(), search.next()?));
+            let times: HashMap<TopicPartition, i64> = open.iter().filter_map(next).collect();
+            let groups = topics.by_leader(&times.keys().cloned().collect());
+            let told = self.first_since(&groups, &times).await;
+            for (key, search) in std::mem::take(&mut open) {
+                let Some(asked_ms) = times.get(&key) else {
+                    found.extend(search.found().map(|written_ms| (key, written_ms)));
+                    continue;
+                };
+                // What is not answered for is given up.
+                if let Some(first) = told.get(&key) {
+                    let mut search = search;
+                    search.told(*asked_ms, *first);
+                    open.insert(key, search);
+                }
+            }
+        }
+        found
+    }
+
+    /// The first record at or after each time; `None` where there is none.
+    async fn first_since(
+        &self,
+        groups: &BTreeMap<i32, Vec<TopicPartition>>,
+        times: &HashMap<TopicPartition, i64>,
+    ) -> HashMap<TopicPartition, Option<i64>> {
+        let time = |key: &TopicPartition| times.get(key).map_or(Offset::Invalid, |ms| Offset::Offset(*ms));
+        let told = self.ask(groups, time).await;
+        let first = |(key, offset): (TopicPartition, Offset)| match offset {
+            // One that was not answered still holds what was asked.
+            Offset::Offset(offset) if times.get(&key) != Some(&offset) => Some((key, Some(offset))),
+            Offset::End => Some((key, None)),
+            _ => None,
+        };
+        told.into_iter().filter_map(first).collect()
+    }
+
+    /// The starts or ends of the logs.
     async fn ends(
         &self,
         groups: &BTreeMap<i32, Vec<TopicPartition>>,
         which: Offset,
     ) -> HashMap<TopicPartition, i64> {
+        let told = self.ask(groups, |_| which).await;
+        // One that was not answered still holds what was asked, which is no plain offset.
+        let number = |(key, offset): (TopicPartition, Offset)| match offset {
+            Offset::Offset(offset) => Some((key, offset)),
+            _ => None,
+        };
+        told.into_iter().filter_map(number).collect()
+    }
+
+    async fn ask(
+        &self,
+        groups: &BTreeMap<i32, Vec<TopicPartition>>,
+        which: impl Fn(&TopicPartition) -> Offset,
+    ) -> Vec<(TopicPartition, Offset)> {
         let asked = groups.values().map(|group| {
             let client = Arc::clone(&self.client);
-            let group = group.clone();
-            blocking(move || ends_of_group(&client, &group, which))
+            let group: Vec<_> = group.iter().map(|one| (one.clone(), which(one))).collect();
+            blocking(move || ask_group(&client, &group))
         });
         let answers = stream::iter(asked.collect::<Vec<_>>()).buffer_unordered(BROKERS_AT_A_TIME);
         answers.flat_map(stream::iter).collect().await
@@ -178,30 +243,28 @@ async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) 
     }
 }
 
-fn ends_of_group(
+fn ask_group(
     client: &BaseConsumer<Quiet>,
-    group: &[TopicPartition],
-    which: Offset,
-) -> Vec<(TopicPartition, i64)> {
+    group: &[(TopicPartition, Offset)],
+) -> Vec<(TopicPartition, Offset)> {
     let deadline = Instant::now() + PATIENCE;
     log_batch::ask(group, |batch| {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Outcome::NoAnswer;
         }
-        request(client, batch, which, left)
+        request(client, batch, left)
     })
 }
 
 fn request(
     client: &BaseConsumer<Quiet>,
-    batch: &[TopicPartition],
-    which: Offset,
+    batch: &[(TopicPartition, Offset)],
     patience: Duration,
-) -> Outcome<(TopicPartition, i64)> {
+) -> Outcome<(TopicPartition, Offset)> {
     let mut list = TopicPartitionList::with_capacity(batch.len());
-    for one in batch {
-        if let Err(error) = list.add_partition_offset(&one.topic, one.partition, which) {
+    for (one, which) in batch {
+        if let Err(error) = list.add_partition_offset(&one.topic, one.partition, *which) {
             tracing::warn!(topic = one.topic, partition = one.partition, %error, "partition cannot be asked for");
         }
     }
@@ -217,20 +280,15 @@ fn request(
         }
     };
     let told = answered.elements();
-    // One that was not answered still holds what was asked, which is no plain offset.
-    let numbers = told
-        .iter()
-        .filter_map(|element| match (element.error(), element.offset()) {
-            (Ok(()), Offset::Offset(offset)) => Some((
-                TopicPartition {
-                    topic: element.topic().to_owned(),
-                    partition: element.partition(),
-                },
-                offset,
-            )),
-            _ => None,
-        });
-    Outcome::Answered(numbers.collect())
+    let good = told.iter().filter(|element| element.error().is_ok());
+    let answer = good.map(|element| {
+        let key = TopicPartition {
+            topic: element.topic().to_owned(),
+            partition: element.partition(),
+        };
+        (key, element.offset())
+    });
+    Outcome::Answered(answer.collect())
 }
 
 /// Whether the failure is the broker's and not a partition's.

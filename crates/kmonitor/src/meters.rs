@@ -1,7 +1,7 @@
 //! The metrics of kmonitor: how it is itself, and two gauges of lag per cluster. Names are constants here only.
 //!
 //! Labels are bounded by the configuration (`cluster`) or by this file (`source`, `result`, `reason`): a module's or a
-//! topic's name is never a label.
+//! topic's name is never a label here, because a series in the recorder stays; those are in [`crate::exposition`].
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

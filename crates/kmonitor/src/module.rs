@@ -5,6 +5,7 @@
 //! name one, the topic with the newest commit does. The others are retired and not shown. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use kcommon::kafka::CommitOffset;
 
@@ -18,7 +19,12 @@ pub(crate) struct Module {
     pub(crate) subscribed: BTreeSet<String>,
     /// The topics that have a directory of offsets, and the partitions in it.
     pub(crate) offsets: BTreeMap<String, BTreeSet<i32>>,
+    /// The ids of its live instances.
+    pub(crate) instances: BTreeSet<String>,
 }
+
+/// Which instance owns which partition of a module, by topic.
+pub(crate) type Owners = BTreeMap<String, BTreeMap<i32, Arc<str>>>;
 
 /// What reading one offset znode gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +51,8 @@ pub(crate) enum OffsetNode {
 pub(crate) type Offsets = BTreeMap<String, BTreeMap<i32, OffsetNode>>;
 
 impl Module {
-    /// The topics whose offsets have to be read to know which of them count.
-    fn candidates(&self) -> BTreeSet<&String> {
+    /// The topics whose offsets and owners have to be read to know which of them count.
+    pub(crate) fn candidates(&self) -> BTreeSet<&String> {
         if self.subscribed.is_empty() {
             self.offsets.keys().collect()
         } else {
@@ -104,7 +110,9 @@ pub(crate) fn committed(nodes: &BTreeMap<i32, OffsetNode>) -> BTreeMap<i32, Comm
         .collect()
 }
 
-fn changed_ms(node: &OffsetNode) -> Option<i64> {
+/// When the znode was last written, by the server's clock.
+#[must_use]
+pub(crate) const fn changed_ms(node: &OffsetNode) -> Option<i64> {
     match node {
         OffsetNode::Offset { changed_ms, .. } | OffsetNode::Garbage { changed_ms } => Some(*changed_ms),
         OffsetNode::Absent | OffsetNode::Failed => None,
@@ -129,6 +137,7 @@ mod tests {
                 .iter()
                 .map(|(topic, partitions)| ((*topic).to_owned(), partitions.iter().copied().collect()))
                 .collect(),
+            instances: BTreeSet::new(),
         }
     }
 

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::snapshot::{ModuleLag, Snapshot};
+use crate::snapshot::{ModuleFacts, Snapshot};
 
 /// One cluster in both forms.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,9 +59,9 @@ impl Fragment {
         fragment
     }
 
-    fn push_module(&mut self, cluster: &str, module: &str, lags: Option<&ModuleLag>) {
+    fn push_module(&mut self, cluster: &str, module: &str, lags: Option<&ModuleFacts>) {
         self.json.push('{');
-        let merged = lags.map(ModuleLag::by_partition).unwrap_or_default();
+        let merged = lags.map(ModuleFacts::by_partition).unwrap_or_default();
         let known = merged
             .iter()
             .filter_map(|(partition, lag)| Some((partition.to_string(), lag.ok()?)));
@@ -142,12 +142,19 @@ fn push_zabbix_key(line: &mut String, key: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lag::Lag;
     use crate::lag::Unknown;
-    use crate::snapshot::Lag;
+    use crate::snapshot::Facts;
 
     fn snapshot(modules: &[(&str, &[(i32, Lag)])]) -> Snapshot {
-        let module = |lags: &[(i32, Lag)]| ModuleLag {
-            topics: BTreeMap::from([("t".to_owned(), lags.iter().copied().collect())]),
+        let module = |lags: &[(i32, Lag)]| ModuleFacts {
+            topics: BTreeMap::from([(
+                "t".to_owned(),
+                lags.iter()
+                    .map(|(partition, lag)| (*partition, Facts::from(*lag)))
+                    .collect(),
+            )]),
+            ..ModuleFacts::default()
         };
         Snapshot {
             modules: modules

@@ -10,10 +10,12 @@ use kcommon::zookeeper::{self, Error, Session};
 use tokio::time::Instant;
 
 use crate::config::Cluster;
+use crate::follow::Wanted;
 use crate::logs::{Logs, Read};
-use crate::module::{OffsetNode, Offsets};
+use crate::members::Roll;
+use crate::module::{Module, OffsetNode, Offsets};
 use crate::snapshot::{Found, Snapshot};
-use crate::topics::Topics;
+use crate::topics::{TopicPartition, Topics};
 use crate::tree::{self, Tree};
 
 /// What is kept from round to round: the connections, and the parts that are read less often than offsets.
@@ -24,6 +26,7 @@ pub(crate) struct Sources {
     session: Option<Session>,
     logs: Option<Logs>,
     tree: Option<(Instant, Tree)>,
+    roll: Roll,
     /// [`Topics::default`] until Kafka has told once.
     topics: Topics,
     /// Whether the last round got everything from Kafka that it asked for.
@@ -84,6 +87,7 @@ impl Sources {
             session: None,
             logs: None,
             tree: None,
+            roll: Roll::default(),
             topics: Topics::default(),
             kafka_was_up: false,
         }
@@ -94,6 +98,7 @@ impl Sources {
     pub(crate) fn forget_zookeeper(&mut self) {
         self.session = None;
         self.tree = None;
+        self.roll.forget();
     }
 
     /// Makes a round. It may be dropped at any time.
@@ -106,6 +111,10 @@ impl Sources {
         let tree_is_due = self.tree.as_ref().is_none_or(due);
         if tree_is_due {
             self.tree = Some((Instant::now(), tree::scan(&session).await?));
+            self.roll.forget();
+        }
+        if let Some((_, tree)) = &mut self.tree {
+            self.roll.refresh(&session, &mut tree.modules).await?;
         }
         let mut kafka = Ok(());
         if tree_is_due || !self.kafka_was_up {
@@ -129,6 +138,25 @@ impl Sources {
         Ok(self.finish(found, &read, kafka))
     }
 
+    /// When the wanted records were written, in Unix time in milliseconds, as far as Kafka tells in time; the others are
+    /// missing.
+    pub(crate) async fn written(&self, wanted: Vec<Wanted>) -> Vec<(Wanted, i64)> {
+        let Some(logs) = &self.logs else {
+            return Vec::new();
+        };
+        let key = |one: &Wanted| TopicPartition {
+            topic: one.topic.to_string(),
+            partition: one.partition,
+        };
+        let asked = wanted.iter().map(|one| (key(one), (one.offset, one.before_ms)));
+        let told = logs.written(&self.topics, asked.collect()).await;
+        let known = wanted.into_iter().filter_map(|one| {
+            let written_ms = *told.get(&key(&one))?;
+            Some((one, written_ms))
+        });
+        known.collect()
+    }
+
     fn finish(
         &self,
         found: BTreeMap<String, Option<Found>>,
@@ -136,8 +164,8 @@ impl Sources {
         kafka: Result<(), KafkaTrouble>,
     ) -> Round {
         let garbage = garbage(&found);
-        let lags = |found: Found| found.lags(&self.topics, &read.ranges);
-        let modules = found.into_iter().map(|(name, found)| (name, found.map(lags)));
+        let facts = |found: Found| found.facts(&self.topics, &read.ranges);
+        let modules = found.into_iter().map(|(name, found)| (name, found.map(facts)));
         Round {
             snapshot: Snapshot {
                 modules: modules.collect(),
@@ -215,7 +243,7 @@ impl Sources {
         let Some((_, tree)) = &self.tree else {
             return Ok(BTreeMap::new());
         };
-        let named = |(name, module): (&String, &Option<crate::module::Module>)| {
+        let named = |(name, module): (&String, &Option<Module>)| {
             let wanted = module
                 .as_ref()
                 .map(|module| module.to_read(&self.topics))
@@ -225,11 +253,15 @@ impl Sources {
                 .into_iter()
                 .map(move |(topic, partition)| (name.clone(), topic, partition))
         };
-        let wanted = tree.modules.iter().flat_map(named).collect();
-        let mut offsets = tree::offsets(session, wanted).await?;
+        let wanted: Vec<_> = tree.modules.iter().flat_map(named).collect();
+        let mut offsets = tree::offsets(session, &wanted).await?;
         let found = tree.modules.iter().map(|(name, module)| {
             let offsets: Offsets = offsets.remove(name).unwrap_or_default();
-            let found = module.clone().map(|module| Found { module, offsets });
+            let found = module.clone().map(|module| Found {
+                module,
+                offsets,
+                owners: self.roll.owners_of(name),
+            });
             (name.clone(), found)
         });
         Ok(found.collect())

@@ -1,41 +1,57 @@
-//! The lag of every partition of one cluster at one moment: what a round ends with, and all that answers are made of.
-//! Pure.
+//! What one round found about one cluster: the numbers of every partition at one moment. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
-use crate::lag::{self, LogRange, Unknown};
-use crate::module::{self, Module, Offsets};
+use crate::lag::{self, Committed, Lag, LogRange, Unknown};
+use crate::module::{self, Module, Offsets, Owners};
 use crate::topics::{Existence, TopicPartition, Topics};
 
-/// The lag of one partition, or why there is none.
-pub(crate) type Lag = Result<u64, Unknown>;
-
-/// The lags of one module, by topic and partition. Retired topics and partitions are not in it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ModuleLag {
-    /// The topics that count.
-    pub(crate) topics: BTreeMap<String, BTreeMap<i32, Lag>>,
+/// What one round found about one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// What is committed.
+    pub(crate) committed: Committed,
+    /// When the commit was last written: Unix time in milliseconds, by the server's clock.
+    pub(crate) changed_ms: Option<i64>,
+    /// The log, if it could be read.
+    pub(crate) log: Option<LogRange>,
+    /// The lag that follows.
+    pub(crate) lag: Lag,
+    /// The instance that owns it.
+    pub(crate) owner: Option<Arc<str>>,
 }
 
-/// The lags of one cluster.
+/// What one round found about one module, by topic and partition. Retired topics and partitions are not in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ModuleFacts {
+    /// The topics that count.
+    pub(crate) topics: BTreeMap<String, BTreeMap<i32, Facts>>,
+    /// The ids of its live instances.
+    pub(crate) instances: BTreeSet<String>,
+}
+
+/// What one round found about one cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Snapshot {
     /// By module; `None` for a module whose znodes could not be read.
-    pub(crate) modules: BTreeMap<String, Option<ModuleLag>>,
+    pub(crate) modules: BTreeMap<String, Option<ModuleFacts>>,
 }
 
 /// One module as this round found it, before anybody asked Kafka for the ends of its logs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Found {
     /// Its place in the tree.
     pub(crate) module: Module,
     /// Its offset znodes.
     pub(crate) offsets: Offsets,
+    /// Who owns what.
+    pub(crate) owners: Owners,
 }
 
 impl Found {
     /// The topics that count, with what is committed in each partition that exists or may exist.
-    fn committed(&self, topics: &Topics) -> BTreeMap<String, BTreeMap<i32, lag::Committed>> {
+    fn committed(&self, topics: &Topics) -> BTreeMap<String, BTreeMap<i32, Committed>> {
         let mut counted = BTreeMap::new();
         for topic in self.module.live_topics(&self.offsets) {
             let nodes = self.offsets.get(&topic);
@@ -55,7 +71,7 @@ impl Found {
     #[must_use]
     pub(crate) fn logs(&self, topics: &Topics) -> BTreeSet<TopicPartition> {
         let counted = self.committed(topics);
-        let keys = |(topic, partitions): (String, BTreeMap<i32, lag::Committed>)| {
+        let keys = |(topic, partitions): (String, BTreeMap<i32, Committed>)| {
             let key = move |partition| TopicPartition {
                 topic: topic.clone(),
                 partition,
@@ -65,36 +81,50 @@ impl Found {
         counted.into_iter().flat_map(keys).collect()
     }
 
-    /// The module's lags, given the logs that could be read.
+    /// The module's numbers, given the logs that could be read.
     #[must_use]
-    pub(crate) fn lags(&self, topics: &Topics, logs: &HashMap<TopicPartition, LogRange>) -> ModuleLag {
-        let mut lags = ModuleLag::default();
+    pub(crate) fn facts(&self, topics: &Topics, logs: &HashMap<TopicPartition, LogRange>) -> ModuleFacts {
+        let mut facts = ModuleFacts {
+            instances: self.module.instances.clone(),
+            ..ModuleFacts::default()
+        };
         for (topic, partitions) in self.committed(topics) {
+            let nodes = self.offsets.get(&topic);
+            let owners = self.owners.get(&topic);
             let mut of_topic = BTreeMap::new();
             for (partition, committed) in partitions {
                 let key = TopicPartition {
                     topic: topic.clone(),
                     partition,
                 };
-                of_topic.insert(partition, lag::lag(committed, logs.get(&key).copied()));
+                let log = logs.get(&key).copied();
+                let node = nodes.and_then(|nodes| nodes.get(&partition));
+                let one = Facts {
+                    committed,
+                    changed_ms: node.and_then(module::changed_ms),
+                    log,
+                    lag: lag::lag(committed, log),
+                    owner: owners.and_then(|owners| owners.get(&partition)).map(Arc::clone),
+                };
+                of_topic.insert(partition, one);
             }
-            lags.topics.insert(topic, of_topic);
+            facts.topics.insert(topic, of_topic);
         }
-        lags
+        facts
     }
 }
 
-impl ModuleLag {
+impl ModuleFacts {
     /// One value per partition number, as the seed's form has it: the largest over the topics that count. When one of
     /// them is unknown so is the value, because a number that leaves a topic out would be too small.
     #[must_use]
     pub(crate) fn by_partition(&self) -> BTreeMap<i32, Lag> {
         let mut merged: BTreeMap<i32, Lag> = BTreeMap::new();
-        for (partition, lag) in self.topics.values().flatten() {
+        for (partition, facts) in self.topics.values().flatten() {
             merged
                 .entry(*partition)
-                .and_modify(|so_far| *so_far = larger(*so_far, *lag))
-                .or_insert(*lag);
+                .and_modify(|so_far| *so_far = larger(*so_far, facts.lag))
+                .or_insert(facts.lag);
         }
         merged
     }
@@ -115,8 +145,10 @@ impl Snapshot {
                 count(Unknown::OffsetUnreadable);
                 continue;
             };
-            let lags = module.topics.values().flat_map(BTreeMap::values);
-            lags.filter_map(|lag| lag.err()).for_each(&mut count);
+            let partitions = module.topics.values().flat_map(BTreeMap::values);
+            partitions
+                .filter_map(|facts| facts.lag.err())
+                .for_each(&mut count);
         }
         counts
     }
@@ -125,17 +157,31 @@ impl Snapshot {
     #[must_use]
     pub(crate) fn extent(&self) -> Option<(u64, u64)> {
         let modules = self.modules.values().flatten();
-        let lags: Vec<Lag> = modules
-            .flat_map(|module| module.topics.values().flat_map(BTreeMap::values))
-            .copied()
-            .collect();
-        let known = lags.iter().filter_map(|lag| lag.ok());
-        if !lags.is_empty() && known.clone().next().is_none() {
-            return None;
+        let partitions = modules.flat_map(|module| module.topics.values().flat_map(BTreeMap::values));
+        let mut any = false;
+        let mut extent = None;
+        for facts in partitions {
+            any = true;
+            if let Ok(lag) = facts.lag {
+                let (largest, sum): (u64, u64) = extent.unwrap_or_default();
+                extent = Some((largest.max(lag), sum.saturating_add(lag)));
+            }
         }
-        Some(known.fold((0, 0), |(largest, sum): (u64, u64), lag| {
-            (largest.max(lag), sum.saturating_add(lag))
-        }))
+        if any { extent } else { Some((0, 0)) }
+    }
+}
+
+/// Facts that hold nothing but a lag, for tests.
+#[cfg(test)]
+impl From<Lag> for Facts {
+    fn from(lag: Lag) -> Self {
+        Self {
+            committed: Committed::Never,
+            changed_ms: None,
+            log: None,
+            lag,
+            owner: None,
+        }
     }
 }
 
@@ -151,10 +197,7 @@ mod tests {
             committed: CommitOffset::try_from(offset).unwrap(),
             changed_ms: offset,
         };
-        let mut found = Found {
-            module: Module::default(),
-            offsets: Offsets::new(),
-        };
+        let mut found = Found { ..Found::default() };
         found.module.subscribed = subscribed.iter().map(ToString::to_string).collect();
         for (topic, partitions) in offsets {
             let numbers = partitions.iter().map(|(partition, _)| *partition).collect();
@@ -186,9 +229,9 @@ mod tests {
     fn each_partition_gets_its_own_lag_or_its_own_reason() {
         let found = found(&["t"], &[("t", &[(0, 5), (1, 7)])]);
         let topics = Topics::from_counts(&[("t", 2)]);
-        let lags = found.lags(&topics, &logs(&[("t", 0, 0, 9)]));
-        assert_eq!(lags.topics["t"][&0], Ok(4));
-        assert_eq!(lags.topics["t"][&1], Err(Unknown::LogUnreadable));
+        let lags = found.facts(&topics, &logs(&[("t", 0, 0, 9)]));
+        assert_eq!(lags.topics["t"][&0].lag, Ok(4));
+        assert_eq!(lags.topics["t"][&1].lag, Err(Unknown::LogUnreadable));
     }
 
     #[test]
@@ -199,7 +242,7 @@ mod tests {
         let gone = found(&[], &[("gone", &[(0, 5)])]);
         assert!(gone.logs(&topics).is_empty());
         assert_eq!(
-            gone.lags(&topics, &HashMap::new()).by_partition(),
+            gone.facts(&topics, &HashMap::new()).by_partition(),
             BTreeMap::new()
         );
     }
@@ -207,15 +250,15 @@ mod tests {
     #[test]
     fn a_topic_that_is_gone_while_instances_read_it_is_unknown() {
         let found = found(&["gone"], &[("gone", &[(0, 5)])]);
-        let lags = found.lags(&Topics::from_counts(&[]), &HashMap::new());
-        assert_eq!(lags.topics["gone"][&0], Err(Unknown::LogUnreadable));
+        let lags = found.facts(&Topics::from_counts(&[]), &HashMap::new());
+        assert_eq!(lags.topics["gone"][&0].lag, Err(Unknown::LogUnreadable));
     }
 
     #[test]
     fn without_metadata_nothing_is_retired() {
         let found = found(&[], &[("t", &[(0, 5)])]);
-        let lags = found.lags(&Topics::default(), &HashMap::new());
-        assert_eq!(lags.topics["t"][&0], Err(Unknown::LogUnreadable));
+        let lags = found.facts(&Topics::default(), &HashMap::new());
+        assert_eq!(lags.topics["t"][&0].lag, Err(Unknown::LogUnreadable));
     }
 
     #[test]
@@ -223,28 +266,38 @@ mod tests {
         let found = found(&["a", "b"], &[("a", &[(0, 5), (1, 5)]), ("b", &[(0, 5), (2, 5)])]);
         let topics = Topics::from_counts(&[("a", 2), ("b", 3)]);
         let ranges = [("a", 0, 0, 6), ("a", 1, 0, 6), ("b", 0, 0, 9)];
-        let merged = found.lags(&topics, &logs(&ranges)).by_partition();
+        let merged = found.facts(&topics, &logs(&ranges)).by_partition();
         assert_eq!(merged[&0], Ok(4), "the larger of 1 and 4");
         assert_eq!(merged[&1], Ok(1), "nobody asked about partition 1 of b");
         assert_eq!(merged[&2], Err(Unknown::LogUnreadable));
-        let without_b = found.lags(&topics, &logs(&ranges[..2])).by_partition();
+        let without_b = found.facts(&topics, &logs(&ranges[..2])).by_partition();
         assert_eq!(without_b[&0], Err(Unknown::LogUnreadable));
     }
 
     #[test]
     fn where_nothing_is_known_the_largest_lag_is_unknown_too() {
-        let lags = BTreeMap::from([(0, Err(Unknown::LogUnreadable))]);
+        let lags = BTreeMap::from([(0, Facts::from(Err(Unknown::LogUnreadable)))]);
         let topics = BTreeMap::from([("t".to_owned(), lags)]);
-        let modules = BTreeMap::from([("m".to_owned(), Some(ModuleLag { topics }))]);
+        let modules = BTreeMap::from([(
+            "m".to_owned(),
+            Some(ModuleFacts {
+                topics,
+                ..ModuleFacts::default()
+            }),
+        )]);
         assert_eq!(Snapshot { modules }.extent(), None);
         assert_eq!(Snapshot::default().extent(), Some((0, 0)));
     }
 
     #[test]
     fn unknown_partitions_and_unreadable_modules_are_counted() {
-        let lags = BTreeMap::from([(0, Ok(3)), (1, Err(Unknown::Ahead)), (2, Ok(4))]);
-        let module = ModuleLag {
+        let lags = BTreeMap::from(
+            [(0, Ok(3)), (1, Err(Unknown::Ahead)), (2, Ok(4))]
+                .map(|(partition, lag)| (partition, Facts::from(lag))),
+        );
+        let module = ModuleFacts {
             topics: BTreeMap::from([("t".to_owned(), lags)]),
+            ..ModuleFacts::default()
         };
         let snapshot = Snapshot {
             modules: BTreeMap::from([("m".to_owned(), Some(module)), ("n".to_owned(), None)]),

@@ -11,13 +11,12 @@ use kcommon::kafka::{CommitOffset, PartitionId, TopicName};
 use kcommon::zookeeper::{Error, Node, Session, layout};
 
 use crate::module::{Module, OffsetNode, Offsets};
-use crate::subscription;
 
 /// Requests on the wire at a time.
-const IN_FLIGHT: usize = 128;
+const IN_FLIGHT: usize = 32;
 
-/// Instances whose registrations are read; a module with more is judged by these.
-const MAX_INSTANCES: usize = 1000;
+/// Znodes that are read in one request.
+pub(crate) const READS_AT_ONCE: usize = 128;
 
 /// What a scan found.
 #[derive(Debug, Default)]
@@ -28,7 +27,8 @@ pub(crate) struct Tree {
     pub(crate) stray: u64,
 }
 
-/// Lists all modules with their topics, partitions and live subscriptions.
+/// Lists all modules with the topics and partitions that they have committed in; who runs them is for
+/// [`crate::members`].
 ///
 /// # Errors
 /// ZooKeeper does not answer, or the session has ended.
@@ -38,8 +38,7 @@ pub(crate) async fn scan(session: &Session) -> Result<Tree, Error> {
         let found = refused_is_none(module(session, &name).await)?;
         Ok::<_, Error>((name, found))
     });
-    // A module takes several requests at a time.
-    let mut found = stream::iter(scans.collect::<Vec<_>>()).buffer_unordered(IN_FLIGHT / 4);
+    let mut found = stream::iter(scans.collect::<Vec<_>>()).buffer_unordered(IN_FLIGHT);
     let mut tree = Tree::default();
     while let Some((name, scanned)) = found.try_next().await? {
         let module = scanned.map(|(module, stray)| {
@@ -52,9 +51,8 @@ pub(crate) async fn scan(session: &Session) -> Result<Tree, Error> {
 }
 
 async fn module(session: &Session, name: &str) -> Result<(Module, u64), Error> {
-    let subscribed = subscriptions(session, name).await?;
     let mut stray = 0;
-    let mut offsets = BTreeMap::new();
+    let mut module = Module::default();
     let directory = format!("{}/offsets", layout::group(name));
     for topic in session.children(&directory).await?.unwrap_or_default() {
         if TopicName::check(&topic).is_err() {
@@ -63,28 +61,18 @@ async fn module(session: &Session, name: &str) -> Result<(Module, u64), Error> {
         }
         let children = session.children(&layout::offsets(name, &topic)).await?;
         let children = children.unwrap_or_default();
-        let partitions: BTreeSet<i32> = children
-            .iter()
-            .filter_map(|child| layout::partition_of(child))
-            .map(|partition| partition.0)
-            .collect();
+        let partitions = partitions(&children);
         stray += (children.len() - partitions.len()) as u64;
-        offsets.insert(topic, partitions);
+        module.offsets.insert(topic, partitions);
     }
-    Ok((Module { subscribed, offsets }, stray))
+    Ok((module, stray))
 }
 
-/// The topics that live instances name. An instance that ends meanwhile, or whose znode is garbage, names none.
-async fn subscriptions(session: &Session, module: &str) -> Result<BTreeSet<String>, Error> {
-    let mut topics = BTreeSet::new();
-    let instances = session.children(&layout::ids(module)).await?.unwrap_or_default();
-    for instance in instances.iter().take(MAX_INSTANCES) {
-        let registration = session.get(&layout::id(module, instance)).await?;
-        if let Some(Node { data, .. }) = registration {
-            topics.extend(subscription::topics(&data));
-        }
-    }
-    Ok(topics)
+/// The partitions among the names of znodes.
+#[must_use]
+pub(crate) fn partitions(children: &[String]) -> BTreeSet<i32> {
+    let known = children.iter().filter_map(|child| layout::partition_of(child));
+    known.map(|partition| partition.0).collect()
 }
 
 /// Reads offset znodes. `wanted` names each by module, topic and partition.
@@ -93,27 +81,31 @@ async fn subscriptions(session: &Session, module: &str) -> Result<BTreeSet<Strin
 /// ZooKeeper does not answer, or the session has ended.
 pub(crate) async fn offsets(
     session: &Session,
-    wanted: Vec<(String, String, i32)>,
+    wanted: &[(String, String, i32)],
 ) -> Result<BTreeMap<String, Offsets>, Error> {
-    let reads = wanted.into_iter().map(async |(module, topic, partition)| {
-        let path = layout::offset(&module, &topic, PartitionId(partition));
-        // Parsed here, so that a znode of a megabyte is gone before the next ones arrive.
-        let node = match session.get(&path).await {
-            Ok(None) => OffsetNode::Absent,
-            Ok(Some(node)) => judge(&path, &node),
-            Err(Error::Refused(error)) => {
-                tracing::debug!(znode = path, %error, "offset cannot be read");
-                OffsetNode::Failed
-            }
-            Err(error) => return Err(error),
-        };
-        Ok((module, topic, partition, node))
-    });
-    let mut found = stream::iter(reads.collect::<Vec<_>>()).buffer_unordered(IN_FLIGHT);
     let mut by_module: BTreeMap<String, Offsets> = BTreeMap::new();
-    while let Some((module, topic, partition, node)) = found.try_next().await? {
-        let of_module = by_module.entry(module).or_default();
-        of_module.entry(topic).or_default().insert(partition, node);
+    let path = |(module, topic, partition): &(String, String, i32)| {
+        layout::offset(module, topic, PartitionId(*partition))
+    };
+    for chunk in wanted.chunks(READS_AT_ONCE) {
+        let paths: Vec<String> = chunk.iter().map(path).collect();
+        let read = session.get_each(&paths).await?;
+        // Parsed here, so that znodes of a megabyte are gone before the next ones arrive.
+        for (((module, topic, partition), path), node) in chunk.iter().zip(&paths).zip(read) {
+            let node = match node {
+                Ok(None) => OffsetNode::Absent,
+                Ok(Some(node)) => judge(path, &node),
+                Err(error) => {
+                    tracing::debug!(znode = path, %error, "offset cannot be read");
+                    OffsetNode::Failed
+                }
+            };
+            let of_module = by_module.entry(module.clone()).or_default();
+            of_module
+                .entry(topic.clone())
+                .or_default()
+                .insert(*partition, node);
+        }
     }
     Ok(by_module)
 }
@@ -132,7 +124,11 @@ fn judge(path: &str, node: &Node) -> OffsetNode {
     }
 }
 
-fn refused_is_none<T>(read: Result<T, Error>) -> Result<Option<T>, Error> {
+/// What the server does not show concerns that part alone.
+///
+/// # Errors
+/// Any other.
+pub(crate) fn refused_is_none<T>(read: Result<T, Error>) -> Result<Option<T>, Error> {
     match read {
         Ok(value) => Ok(Some(value)),
         Err(Error::Refused(_) | Error::NoNode) => Ok(None),

@@ -2,7 +2,7 @@
 
 use ktests::{Setup, cluster, http, ports};
 
-use super::world::{Znodes, section, topic};
+use super::world::{SOON, Znodes, section, topic};
 
 /// The seed's file, as its users have it, with servers that nobody runs.
 fn seed(port: u16) -> String {
@@ -87,7 +87,7 @@ async fn it_tells_how_it_is_in_metrics() {
         .make(&format!("/consumers/m/offsets/{topic}/2"), b"garbage")
         .await;
     let text = format!(
-        "base:\n log_dir: ./log\n log_level: 4\n offset_interval_ms: 100\n clusters: [c]\nhttp_server:\n port: {}\n \
+        "base:\n log_dir: ./log\n log_level: 4\n offset_interval_ms: 100\n tree_interval_ms: 200\n clusters: [c]\nhttp_server:\n port: {}\n \
          read_timeout_ms: 100\n write_timeout_ms: 100\n{}",
         ports::free_port(),
         section("c", &cluster.zookeeper, &znodes.chroot, Some(&cluster.brokers))
@@ -104,7 +104,10 @@ async fn it_tells_how_it_is_in_metrics() {
         assert_eq!(kmonitor.metric(name, &labels).await, Some(value), "{name}");
     }
     let page = http::get(&kmonitor.admin("/metrics")).await.unwrap().text();
-    assert!(!page.contains(&topic), "a topic's name is no label");
+    let series = format!(
+        r#"kmonitor_partition_lag_records{{cluster="c",module="m",topic="{topic}",partition="0"}} 6"#
+    );
+    assert!(page.contains(&series), "{page}");
     let documented = include_str!("../../../docs/operations.md");
     let names = page
         .lines()
@@ -116,5 +119,18 @@ async fn it_tells_how_it_is_in_metrics() {
         page.contains("# TYPE kmonitor_collection_seconds histogram"),
         "{page}"
     );
+    for partition in 0..3 {
+        znodes
+            .delete(&format!("/consumers/m/offsets/{topic}/{partition}"))
+            .await;
+    }
+    znodes.delete(&format!("/consumers/m/offsets/{topic}")).await;
+    znodes.delete("/consumers/m/offsets").await;
+    znodes.delete("/consumers/m").await;
+    ktests::eventually("no series of the module is left", SOON, async || {
+        let page = http::get(&kmonitor.admin("/metrics")).await.unwrap().text();
+        !page.contains(r#"module="m""#)
+    })
+    .await;
     assert_eq!(kmonitor.terminate().await.code(), Some(0));
 }

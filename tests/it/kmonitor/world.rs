@@ -136,7 +136,7 @@ impl Monitor {
         let names: Vec<&str> = clusters.iter().map(|(name, _)| *name).collect();
         let sections: String = clusters.iter().map(|(_, section)| section.as_str()).collect();
         let text = format!(
-            "base:\n log_dir: ./log\n log_level: 4\n offset_interval_ms: 100\n tree_interval_ms: 200\n clusters: [{}]\n\
+            "base:\n log_dir: ./log\n log_level: 4\n offset_interval_ms: 100\n tree_interval_ms: 200\n stopped_after_ms: 300\n clusters: [{}]\n\
              http_server:\n port: {port}\n read_timeout_ms: 300\n write_timeout_ms: 1000\n{sections}",
             names.join(", ")
         );

@@ -184,12 +184,18 @@ impl Session {
     pub async fn get_many(&self, paths: &[String]) -> Result<Vec<Option<Node>>, Error> {
         let mut nodes = Vec::with_capacity(paths.len());
         for chunk in paths.chunks(READS_AT_ONCE) {
-            nodes.extend(self.get_chunk(chunk).await?);
+            let read = self.get_each(chunk).await?;
+            nodes.extend(read.into_iter().collect::<Result<Vec<_>, Error>>()?);
         }
         Ok(nodes)
     }
 
-    async fn get_chunk(&self, paths: &[String]) -> Result<Vec<Option<Node>>, Error> {
+    /// Reads up to 128 znodes at once as [`Session::get_many`] does, and tells of each by itself that the server refused
+    /// to show it ([`Error::Refused`]). More paths are read in as large a request as they make.
+    ///
+    /// # Errors
+    /// What concerns all of them: no answer, or the end of the session.
+    pub async fn get_each(&self, paths: &[String]) -> Result<Vec<Result<Option<Node>, Error>>, Error> {
         if paths.len() > 1 && !self.reads_singly.load(Ordering::Relaxed) {
             match self.multi_read(paths).await {
                 Err(Error::Refused(zk::Error::Unimplemented)) => {
@@ -198,12 +204,15 @@ impl Session {
                 read => return read,
             }
         }
-        let reads: Vec<_> = paths.iter().map(|path| self.get(path)).collect();
-        let reads = futures_util::stream::iter(reads).buffered(READS_AT_ONCE);
+        let reads = paths.iter().map(async |path| match self.get(path).await {
+            Err(Error::Refused(refused)) => Ok(Err(Error::Refused(refused))),
+            read => read.map(Ok),
+        });
+        let reads = futures_util::stream::iter(reads.collect::<Vec<_>>()).buffered(READS_AT_ONCE);
         reads.try_collect().await
     }
 
-    async fn multi_read(&self, paths: &[String]) -> Result<Vec<Option<Node>>, Error> {
+    async fn multi_read(&self, paths: &[String]) -> Result<Vec<Result<Option<Node>, Error>>, Error> {
         let mut reader = self.client.new_multi_reader();
         for path in paths {
             reader.add_get_data(path)?;
@@ -217,10 +226,8 @@ impl Session {
                 format!("{other:?}"),
             )))),
         };
-        results
-            .into_iter()
-            .map(|result| absent_is_none(node(result)))
-            .collect()
+        let each = results.into_iter().map(|result| absent_is_none(node(result)));
+        Ok(each.collect())
     }
 
     /// The names of a znode's children, in no order; `None` if there is no such znode.

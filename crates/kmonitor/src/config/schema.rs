@@ -51,8 +51,39 @@ const BASE_KEYS: &[Key] = &[
             max: MAX_MS,
         },
         need: Need::Default("30000"),
-        meaning: "How often the lists of modules, instances, topics and partitions are read (ms). A new module shows after \
-                  at most this and `offset_interval_ms`.",
+        meaning: "How often the lists of modules, topics and partitions are read (ms). A new module shows after at most \
+                  this and `offset_interval_ms`.",
+        changed: "New.",
+    },
+    Key {
+        path: "lagging_after_ms",
+        kind: Kind::Int {
+            min: 1000,
+            max: MAX_MS,
+        },
+        need: Need::Default("60000"),
+        meaning: "A partition whose oldest waiting record is older is called `lagging` (ms).",
+        changed: "New.",
+    },
+    Key {
+        path: "stalled_after_ms",
+        kind: Kind::Int {
+            min: 1000,
+            max: MAX_MS,
+        },
+        need: Need::Default("60000"),
+        meaning: "A partition that somebody owns, where records wait and the commit has not moved for so long, is called \
+                  `stalled` (ms).",
+        changed: "New.",
+    },
+    Key {
+        path: "stopped_after_ms",
+        kind: Kind::Int {
+            min: 100,
+            max: MAX_MS,
+        },
+        need: Need::Default("10000"),
+        meaning: "A partition that nobody owns for so long, while the commit does not move, is called `stopped` (ms).",
         changed: "New.",
     },
 ];
@@ -62,7 +93,7 @@ const HTTP_KEYS: &[Key] = &[
         path: "http_server",
         kind: Kind::Section,
         need: Need::Required,
-        meaning: "Where `/delay` is answered.",
+        meaning: "Where `/delay` and `/api/v1` are answered.",
         changed: "",
     },
     Key {
