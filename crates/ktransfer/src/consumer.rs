@@ -77,35 +77,27 @@ pub struct Prefetch {
 }
 
 impl Prefetch {
-    /// For topics of up to [`Self::FEW`] partitions: 16 MiB for all of them at most. So many records are on hand that a
-    /// single partition keeps every worker busy from one fetch to the next.
-    const LARGE: Self = Self {
-        kib: 1024,
-        records: 5000,
-        wait_ms: 100,
-    };
-    /// For topics with more partitions: the same memory for four times as many.
-    const SMALL: Self = Self {
-        kib: 256,
-        records: 1000,
-        wait_ms: 100,
-    };
-    /// For topics of one partition. One fetch is under way for each broker, so elsewhere a busy partition whose queue is full
-    /// when it is sent waits until the idle ones' ends; here nobody waits for it, and each fetch without records costs some
-    /// 50 µs of CPU.
-    const ALONE: Self = Self {
-        wait_ms: 500,
-        ..Self::LARGE
-    };
-    const FEW: usize = 16;
+    /// What all partitions of a topic hold together, as long as each has its least.
+    const TOGETHER_KIB: u32 = 16 << 10;
+    /// A partition holds so much at most: a busy one beside idle ones keeps every worker busy from one fetch to the next.
+    const MOST_KIB: u32 = 2 << 10;
+    /// And so much at least, however many there are.
+    const LEAST_KIB: u32 = 256;
 
     /// For a topic of so many partitions; `None`: nobody knows, which counts as many.
     #[must_use]
     pub fn of(partitions: Option<usize>) -> Self {
-        match partitions {
-            Some(..=1) => Self::ALONE,
-            Some(..=Self::FEW) => Self::LARGE,
-            _ => Self::SMALL,
+        let partitions = partitions.and_then(|known| u32::try_from(known).ok());
+        let kib = partitions.map_or(Self::LEAST_KIB, |known| Self::TOGETHER_KIB / known.max(1));
+        let kib = kib.clamp(Self::LEAST_KIB, Self::MOST_KIB);
+        // One fetch is under way for each broker, so a busy partition whose queue is full when it is sent waits until the idle
+        // ones' ends. Of a topic of one partition nobody waits, and each fetch without records costs some 50 µs of CPU.
+        let wait_ms = if partitions == Some(1) { 500 } else { 100 };
+        Self {
+            kib,
+            // Of records of some 200 bytes: with smaller ones their number is the limit.
+            records: kib * 5,
+            wait_ms,
         }
     }
 }
@@ -126,7 +118,7 @@ pub fn connect(module: &str, brokers: &[String], prefetch: Prefetch) -> Result<A
 /// As [`connect`].
 pub fn connect_reader(module: &str, brokers: &[String]) -> Result<Arc<Consumer>, KafkaError> {
     // Of one partition at a time.
-    let mut config = config(module, brokers, Prefetch::LARGE);
+    let mut config = config(module, brokers, Prefetch::of(Some(1)));
     config
         .set("client.id", format!("ktransfer-{module}-again"))
         .set("enable.partition.eof", "true")
@@ -238,11 +230,11 @@ mod tests {
                 number("queued.min.messages"),
             )
         };
-        assert_eq!(held(Some(1)), (1024, 5000));
-        assert_eq!(held(Some(2)), (1024, 5000));
-        assert_eq!(held(Some(16)), (1024, 5000));
-        for many in [Some(17), Some(64), None] {
-            assert_eq!(held(many), (256, 1000));
+        assert_eq!(held(Some(1)), (2048, 10_240));
+        assert_eq!(held(Some(8)), (2048, 10_240));
+        assert_eq!(held(Some(16)), (1024, 5_120));
+        for many in [Some(64), Some(1_000), None] {
+            assert_eq!(held(many), (256, 1_280));
         }
         for partitions in 1..=64 {
             let (kib, _) = held(Some(partitions));

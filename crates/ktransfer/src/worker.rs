@@ -93,6 +93,9 @@ impl Worker {
             let job = self.dispatcher.borrow_mut().take(self.seat);
             match job {
                 Some(job) => {
+                    // All who have an answer take their next record before the first of them writes. The requests then
+                    // come in a row, and wake the backend once for many: less CPU for each, on both sides.
+                    tokio::task::yield_now().await;
                     let end = self.push(&job).await;
                     self.dispatcher.borrow_mut().end(self.seat, job, end);
                 }
