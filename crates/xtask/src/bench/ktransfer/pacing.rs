@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use ktests::{Cluster, NewRecord, http, unique};
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -13,7 +14,9 @@ use crate::bench::yardstick::Running;
 use crate::bench::{Common, micros, sink};
 
 /// Records are written in portions, one each so often.
-const PORTION: Duration = Duration::from_millis(5);
+const PORTION: Duration = Duration::from_millis(1);
+/// Portions that wait for their acknowledgement; with more of them the rate falls behind.
+const UNACKNOWLEDGED: usize = 500;
 
 pub(super) async fn bench(arguments: &Arguments, rate: u32, cluster: &Cluster) -> Result<()> {
     let Common { seconds, .. } = arguments.common;
@@ -55,21 +58,31 @@ pub(super) async fn bench(arguments: &Arguments, rate: u32, cluster: &Cluster) -
     Ok(())
 }
 
-/// Writes `rate` records a second for so long.
+/// Writes `rate` records a second for so long. No portion waits for the acknowledgement of the one before, which would make
+/// bursts of a steady rate.
 async fn write(cluster: &Cluster, topic: &str, rate: u32, length: Duration) -> Result<()> {
     let writer = cluster.writer()?;
     let mut ticks = tokio::time::interval(PORTION);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let (begin, mut written) = (Instant::now(), 0);
-    loop {
-        ticks.tick().await;
-        let passed = begin.elapsed().min(length);
-        let until = usize::try_from(passed.as_millis() * u128::from(rate) / 1_000)?;
-        let portion = (written..until).map(|number| NewRecord::keyed(key(number), body()));
-        writer.produce(topic, portion).await?;
-        written = until;
-        if passed == length {
-            return Ok(());
+    let mut storing = FuturesUnordered::new();
+    while begin.elapsed() < length {
+        tokio::select! {
+            Some(stored) = storing.next() => drop(stored?),
+            _tick = ticks.tick(), if storing.len() < UNACKNOWLEDGED => {
+                let passed = begin.elapsed().min(length);
+                let until = usize::try_from(passed.as_millis() * u128::from(rate) / 1_000)?;
+                let portion: Vec<_> = (written..until).map(|number| NewRecord::keyed(key(number), body())).collect();
+                storing.push(writer.produce(topic, portion));
+                written = until;
+            }
         }
     }
+    let rest = usize::try_from(u128::from(rate) * length.as_millis() / 1_000)?;
+    let last = (written..rest).map(|number| NewRecord::keyed(key(number), body()));
+    storing.push(writer.produce(topic, last.collect::<Vec<_>>()));
+    while let Some(stored) = storing.next().await {
+        stored?;
+    }
+    Ok(())
 }
