@@ -2,8 +2,10 @@
 
 mod api;
 mod faults;
+mod groups;
 mod process;
 mod server;
+mod tools;
 #[cfg(test)]
 mod world;
 

@@ -190,45 +190,12 @@ fn alone(cluster: &str, fragment: &Fragment) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::follow::{Fixed, Follower, Outcome};
-    use crate::lag::Lag;
     use crate::now::Now;
-    use crate::snapshot::{Facts, ModuleFacts, Snapshot};
-    use crate::state::Limits;
-
-    fn fixed(cluster: &str) -> Fixed {
-        Fixed {
-            name: cluster.to_owned(),
-            limits: Limits {
-                lagging_ms: 1,
-                stalled_ms: 1,
-                stopped_ms: 1,
-            },
-            interval_seconds: 1.0,
-            has_zookeeper: true,
-        }
-    }
-
-    fn snapshot() -> Snapshot {
-        let lag: Lag = Ok(1);
-        let topics = BTreeMap::from([("t".to_owned(), BTreeMap::from([(0, Facts::from(lag))]))]);
-        let facts = ModuleFacts {
-            topics,
-            ..ModuleFacts::default()
-        };
-        Snapshot {
-            modules: BTreeMap::from([("m".to_owned(), Some(facts))]),
-        }
-    }
+    use crate::samples::{self, fixed};
 
     fn put(board: &Board, cluster: &str) {
-        let snapshot = snapshot();
-        let found = Outcome::Found {
-            snapshot: &snapshot,
-            kafka: None,
-        };
-        let view = Follower::new(fixed(cluster)).follow(found, 0.1, Now::default());
-        board.put(Fragment::new(cluster, &snapshot), view);
+        let fragment = Fragment::new(cluster, &samples::snapshot(&["m"]));
+        board.put(fragment, samples::cluster(cluster));
     }
 
     fn board() -> Board {
@@ -254,8 +221,8 @@ mod tests {
     fn each_cluster_changes_alone() {
         let board = board();
         put(&board, "b");
-        assert_eq!(board.all().json, r#"{"a":{},"b":{"m":{"0":1}}}"#);
-        assert_eq!(board.all().zabbix, "- b.m.0.delay 1\n");
+        assert_eq!(board.all().json, r#"{"a":{},"b":{"m":{"0":12}}}"#);
+        assert_eq!(board.all().zabbix, "- b.m.0.delay 12\n");
         assert_eq!(board.all().stale, ["a"]);
         assert!(board.cluster("b").unwrap().stale.is_empty());
         board.put(Fragment::stale("b"), fixed("b").unseen(Now::default()));
@@ -280,9 +247,9 @@ mod tests {
         assert_eq!(b.module("n"), None);
         let detail: serde_json::Value = serde_json::from_slice(b.module("m").unwrap()).unwrap();
         assert_eq!(detail["cluster"], "b");
-        assert_eq!(detail["lag"], 1);
-        assert_eq!(detail["partitions"][0]["lag"], 1);
-        assert_eq!(detail["partitions"][0]["committed"], serde_json::Value::Null);
+        assert_eq!(detail["lag"], 12);
+        assert_eq!(detail["partitions"][0]["lag"], 12);
+        assert_eq!(detail["partitions"][1]["lag"], serde_json::Value::Null);
         let listed: serde_json::Value = serde_json::from_slice(&views.modules_json()).unwrap();
         assert_eq!(listed["modules"][0]["module"], "m");
         assert_eq!(listed["modules"][0].get("partitions"), None);

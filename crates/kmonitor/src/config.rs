@@ -29,6 +29,8 @@ pub struct Config {
     pub tree_interval: Duration,
     /// Where `/delay` is answered.
     pub http: Http,
+    /// Where numbers are pushed to; `None` = nowhere.
+    pub falcon: Option<Falcon>,
     /// When the oldest waiting record is so old, a partition is called lagging.
     pub lagging_after: Duration,
     /// When the commit has not moved for so long while records wait, it is called stalled.
@@ -42,12 +44,27 @@ pub struct Config {
 pub struct Cluster {
     /// Its name in answers, logs and metrics.
     pub name: String,
-    /// Its ZooKeeper.
-    pub zookeeper: zookeeper::Settings,
+    /// Its ZooKeeper; `None` = it has none, and only Kafka's own groups are watched.
+    pub zookeeper: Option<zookeeper::Settings>,
     /// How long one attempt to make a session may take.
     pub connect_timeout: Duration,
     /// Brokers to start from; empty = those that are registered in ZooKeeper.
     pub broker_hosts: Vec<String>,
+    /// Whether Kafka's own consumer groups are watched too.
+    pub kafka_groups: bool,
+}
+
+/// An agent of Open-Falcon.
+#[derive(Clone, Debug)]
+pub struct Falcon {
+    /// Its host and port.
+    pub authority: String,
+    /// The path, with its query.
+    pub path: String,
+    /// The name of this machine in Falcon.
+    pub endpoint: String,
+    /// From one push to the next, in whole seconds.
+    pub interval: Duration,
 }
 
 /// The public server.
@@ -73,7 +90,7 @@ impl Config {
                 stopped_ms: millis(self.stopped_after),
             },
             interval_seconds: self.offset_interval.as_secs_f64(),
-            has_zookeeper: true,
+            has_zookeeper: cluster.zookeeper.is_some(),
         }
     }
 }
@@ -104,6 +121,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, Invalid> {
 struct File {
     base: BaseFile,
     http_server: HttpFile,
+    falcon: Option<FalconFile>,
     admin: Option<admin::File>,
     #[serde(flatten)]
     clusters: BTreeMap<String, ClusterFile>,
@@ -122,6 +140,13 @@ struct BaseFile {
 }
 
 #[derive(Debug, Deserialize)]
+struct FalconFile {
+    url: String,
+    endpoint: String,
+    interval_ms: u64,
+}
+
+#[derive(Debug, Deserialize)]
 struct HttpFile {
     port: u16,
     read_timeout_ms: u64,
@@ -130,11 +155,12 @@ struct HttpFile {
 
 #[derive(Debug, Deserialize)]
 struct ClusterFile {
-    chroot: String,
-    zk_hosts: Vec<HostPort>,
-    zk_connect_timeout_ms: u64,
-    zk_session_timeout_ms: u64,
+    chroot: Option<String>,
+    zk_hosts: Option<Vec<HostPort>>,
+    zk_connect_timeout_ms: Option<u64>,
+    zk_session_timeout_ms: Option<u64>,
     broker_hosts: Option<Vec<HostPort>>,
+    kafka_groups: bool,
 }
 
 fn checked(document: Document<File>) -> Result<Config, Invalid> {
@@ -142,6 +168,7 @@ fn checked(document: Document<File>) -> Result<Config, Invalid> {
     let File {
         base,
         http_server,
+        falcon,
         admin,
         clusters,
     } = document.file;
@@ -150,6 +177,7 @@ fn checked(document: Document<File>) -> Result<Config, Invalid> {
         clusters: clusters.into_iter().map(Cluster::from).collect(),
         offset_interval: Duration::from_millis(base.offset_interval_ms),
         tree_interval: Duration::from_millis(base.tree_interval_ms),
+        falcon: falcon.and_then(|file| Falcon::from_file(&file)),
         lagging_after: Duration::from_millis(base.lagging_after_ms),
         stalled_after: Duration::from_millis(base.stalled_after_ms),
         stopped_after: Duration::from_millis(base.stopped_after_ms),
@@ -175,17 +203,72 @@ fn problems(document: &Document<File>) -> Vec<Problem> {
             problems.push(document.problem(&key, message));
         }
     }
+    if let Some(falcon) = &file.falcon
+        && Falcon::from_file(falcon).is_none()
+    {
+        let message = "is no address of HTTP: write it as http://host:port/v1/push";
+        problems.push(document.problem("falcon.url", message));
+    }
     for (name, cluster) in &file.clusters {
         if !file.base.clusters.contains(name) {
             let message = "is no known section: add the name to base.clusters, or remove the section";
             problems.push(document.problem(name, message));
         }
-        if !is_chroot(&cluster.chroot) {
+        problems.extend(missing(document, name, cluster));
+        if !cluster.chroot.as_deref().is_none_or(is_chroot) {
             let message = "is no path: it is empty, or starts with / and has no empty, \".\" or \"..\" part";
             problems.push(document.problem(&format!("{name}.chroot"), message));
         }
     }
     problems
+}
+
+/// What a section needs with a ZooKeeper, and what without.
+fn missing(document: &Document<File>, name: &str, cluster: &ClusterFile) -> Vec<Problem> {
+    let problem = |key: &str, message: &str| document.problem(&format!("{name}.{key}"), message);
+    if cluster.zk_hosts.is_none() {
+        let without = cluster.kafka_groups && cluster.broker_hosts.is_some();
+        let message = "is missing: only a section with broker_hosts and kafka_groups: true may do without";
+        return (!without)
+            .then(|| problem("zk_hosts", message))
+            .into_iter()
+            .collect();
+    }
+    let needed = [
+        ("chroot", cluster.chroot.is_some()),
+        ("zk_connect_timeout_ms", cluster.zk_connect_timeout_ms.is_some()),
+        ("zk_session_timeout_ms", cluster.zk_session_timeout_ms.is_some()),
+    ];
+    let absent = needed.into_iter().filter(|(_, there)| !there);
+    absent
+        .map(|(key, _)| problem(key, "is missing: it is needed with zk_hosts"))
+        .collect()
+}
+
+impl Falcon {
+    /// `None` if the address cannot be used.
+    fn from_file(file: &FalconFile) -> Option<Self> {
+        let url: hyper::Uri = file.url.parse().ok()?;
+        let authority = url
+            .authority()
+            .filter(|authority| !authority.as_str().contains('@'))?;
+        let host = authority.host();
+        (url.scheme_str() == Some("http") && !host.is_empty()).then(|| Self {
+            authority: format!("{host}:{}", authority.port_u16().unwrap_or(80)),
+            path: url
+                .path_and_query()
+                .map_or("/", hyper::http::uri::PathAndQuery::as_str)
+                .to_owned(),
+            endpoint: file.endpoint.clone(),
+            interval: Duration::from_secs(file.interval_ms / 1000),
+        })
+    }
+
+    /// Where it is, for messages.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}{}", self.authority, self.path)
+    }
 }
 
 fn is_chroot(chroot: &str) -> bool {
@@ -207,17 +290,21 @@ fn texts(hosts: &[HostPort]) -> Vec<String> {
 
 impl From<(String, ClusterFile)> for Cluster {
     fn from((name, file): (String, ClusterFile)) -> Self {
-        let servers = u32::try_from(file.zk_hosts.len()).unwrap_or(u32::MAX);
-        let per_server = Duration::from_millis(file.zk_connect_timeout_ms);
+        let hosts = file.zk_hosts.as_deref().unwrap_or_default();
+        let servers = u32::try_from(hosts.len()).unwrap_or(u32::MAX);
+        let per_server = Duration::from_millis(file.zk_connect_timeout_ms.unwrap_or_default());
+        let chroot = file.chroot.as_deref().unwrap_or_default();
+        let zookeeper = zookeeper::Settings {
+            hosts: texts(hosts),
+            chroot: chroot.strip_suffix('/').unwrap_or(chroot).to_owned(),
+            session_timeout: Duration::from_millis(file.zk_session_timeout_ms.unwrap_or_default()),
+        };
         Self {
             name,
-            zookeeper: zookeeper::Settings {
-                hosts: texts(&file.zk_hosts),
-                chroot: file.chroot.strip_suffix('/').unwrap_or(&file.chroot).to_owned(),
-                session_timeout: Duration::from_millis(file.zk_session_timeout_ms),
-            },
+            zookeeper: (!hosts.is_empty()).then_some(zookeeper),
             connect_timeout: per_server.saturating_mul(servers),
             broker_hosts: texts(&file.broker_hosts.unwrap_or_default()),
+            kafka_groups: file.kafka_groups,
         }
     }
 }
@@ -253,10 +340,11 @@ mod tests {
             .collect();
         assert_eq!(names, ["common_cluster", "test_cluster"]);
         let test = &config.clusters[1];
-        assert_eq!(test.zookeeper.chroot, "/mq/test_cluster");
-        assert_eq!(test.zookeeper.hosts.len(), 5);
-        assert_eq!(test.zookeeper.hosts[0], "10.1.1.1:2181");
-        assert_eq!(test.zookeeper.session_timeout, Duration::from_secs(6));
+        let zookeeper = test.zookeeper.as_ref().unwrap();
+        assert_eq!(zookeeper.chroot, "/mq/test_cluster");
+        assert_eq!(zookeeper.hosts.len(), 5);
+        assert_eq!(zookeeper.hosts[0], "10.1.1.1:2181");
+        assert_eq!(zookeeper.session_timeout, Duration::from_secs(6));
         assert_eq!(test.connect_timeout, Duration::from_secs(5));
         assert!(test.broker_hosts.is_empty());
     }
@@ -343,9 +431,50 @@ mod tests {
         }
         let config =
             parse_text(&SEED.replace("chroot: /mq/test_cluster", "chroot: /mq/test_cluster/")).unwrap();
-        assert_eq!(config.clusters[1].zookeeper.chroot, "/mq/test_cluster");
+        let zookeeper = config.clusters[1].zookeeper.as_ref().unwrap();
+        assert_eq!(zookeeper.chroot, "/mq/test_cluster");
         let found = messages(&SEED.replace("chroot: /mq/test_cluster", "chroot: mq"));
         assert!(found[0].contains("test_cluster.chroot: is no path"), "{found:?}");
+    }
+
+    #[test]
+    fn a_cluster_without_zookeeper_names_its_brokers_and_asks_for_groups() {
+        let with = |section: &str| {
+            let text = SEED.replace("  - common_cluster\n", "  - common_cluster\n  - kraft\n");
+            format!("{text}kraft:\n{section}")
+        };
+        let config = parse_text(&with(" broker_hosts: [10.1.1.2:9092]\n kafka_groups: true\n")).unwrap();
+        assert!(config.clusters[1].zookeeper.is_none() && config.clusters[1].kafka_groups);
+        assert!(!config.clusters[0].kafka_groups);
+        for wrong in [" broker_hosts: [10.1.1.2:9092]\n", " kafka_groups: true\n"] {
+            let found = messages(&with(wrong));
+            assert!(
+                found[0].contains("kraft.zk_hosts: is missing"),
+                "{wrong}: {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn falcon_needs_an_address_of_http() {
+        let with = |url: &str| format!("{SEED}falcon:\n url: {url}\n endpoint: host\n");
+        let falcon = parse_text(&with("http://127.0.0.1:1988/v1/push"))
+            .unwrap()
+            .falcon
+            .unwrap();
+        assert_eq!(falcon.authority, "127.0.0.1:1988");
+        assert_eq!(
+            (falcon.path.as_str(), falcon.interval.as_secs()),
+            ("/v1/push", 60)
+        );
+        for wrong in ["https://a/v1/push", "127.0.0.1:1988", "http://u@h/", "/v1/push"] {
+            let found = messages(&with(wrong));
+            assert!(
+                found[0].contains("falcon.url: is no address of HTTP"),
+                "{wrong}: {found:?}"
+            );
+        }
+        assert!(parse_text(SEED).unwrap().falcon.is_none());
     }
 
     #[test]

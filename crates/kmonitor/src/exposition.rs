@@ -227,46 +227,13 @@ const fn of_i64(number: i64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
 
     use super::*;
-    use crate::follow::{Fixed, Follower, Outcome};
-    use crate::lag::Unknown;
-    use crate::now::Now;
-    use crate::snapshot::{Facts, ModuleFacts, Snapshot};
-    use crate::state::Limits;
+    use crate::samples;
 
     fn published(modules: &[&str]) -> Arc<Published> {
-        let mut follower = Follower::new(Fixed {
-            name: "c".to_owned(),
-            limits: Limits {
-                lagging_ms: 1,
-                stalled_ms: 1,
-                stopped_ms: 1,
-            },
-            interval_seconds: 1.0,
-            has_zookeeper: true,
-        });
-        let partitions = [
-            (0, Facts::from(Ok(12))),
-            (1, Facts::from(Err(Unknown::LogUnreadable))),
-        ];
-        let topics = BTreeMap::from([("t".to_owned(), BTreeMap::from(partitions))]);
-        let facts = ModuleFacts {
-            topics,
-            ..ModuleFacts::default()
-        };
-        let snapshot = Snapshot {
-            modules: modules
-                .iter()
-                .map(|name| ((*name).to_owned(), Some(facts.clone())))
-                .collect(),
-        };
-        let found = Outcome::Found {
-            snapshot: &snapshot,
-            kafka: None,
-        };
-        Arc::new(Published::new(follower.follow(found, 0.0, Now::default())))
+        Arc::new(Published::new(samples::cluster_of("c", modules)))
     }
 
     #[test]

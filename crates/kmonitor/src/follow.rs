@@ -3,6 +3,7 @@
 //! Keeps, for each log, when it ended where; for each partition of a module its judge, its rates and its history. What a
 //! round no longer finds is forgotten at once; while ZooKeeper cannot be read nothing is. Pure.
 
+mod module;
 mod partition;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,12 +13,11 @@ use crate::history::{Axis, Step};
 use crate::now::Now;
 use crate::rate::Rate;
 use crate::ring::Ring;
-use crate::snapshot::{Facts, ModuleFacts, Snapshot};
+use crate::snapshot::{ModuleFacts, Snapshot};
 use crate::state::{Limits, State};
-use crate::view::{
-    ClusterView, Instance, Lines, ModuleView, PartitionView, SourceView, SourcesView, Standing, Sums,
-};
+use crate::view::{ClusterView, Lines, ModuleView, SourceView, SourcesView, Standing, Sums};
 
+use self::module::{Followed, instances, remember};
 use self::partition::{Memory, Scene};
 
 /// Partitions whose oldest waiting record is asked for at a time.
@@ -99,14 +99,6 @@ struct Log {
     ring: Ring,
     rate: Rate,
     seen: u64,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Followed {
-    topics: BTreeMap<Arc<str>, BTreeMap<i32, Memory>>,
-    lines: Lines,
-    /// Since when its znodes cannot be read.
-    unreadable_ms: Option<i64>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -265,7 +257,7 @@ impl Follower {
             let mut followed = before.remove(name).unwrap_or_default();
             let view = match facts {
                 Some(facts) => self.module(name, facts, &mut followed, (step, now)),
-                None => followed.blind(name, "its znodes in ZooKeeper cannot be read", step, now),
+                None => followed.blind(name, "its commits or its owners cannot be read", step, now),
             };
             views.insert(name.clone(), view);
             self.modules.insert(name.clone(), followed);
@@ -337,68 +329,6 @@ impl Follower {
             .map(|(name, module)| (name, module.standing.clone()));
         Standing::worst(each).unwrap_or_else(|| Standing::new(State::Ok, now.wall_ms, String::new()))
     }
-}
-
-impl Followed {
-    fn blind(&mut self, name: &str, why: &str, step: Step, now: Now) -> ModuleView {
-        let since_ms = *self.unreadable_ms.get_or_insert(now.mono_ms);
-        let mut views = Vec::new();
-        for (topic, partitions) in &mut self.topics {
-            let blind = |(partition, memory): (&i32, &mut Memory)| {
-                memory.blind((Arc::clone(topic), *partition), why, step, now)
-            };
-            views.extend(partitions.iter_mut().map(blind));
-        }
-        let mut view = self.view(name, views, step);
-        if view.partitions.is_empty() {
-            view.standing = Standing::new(State::Unknown, now.wall_of(since_ms), why.to_owned());
-        }
-        view
-    }
-
-    fn view(&mut self, name: &str, partitions: Vec<PartitionView>, step: Step) -> ModuleView {
-        let sums = Sums::of(&partitions);
-        remember(&mut self.lines, step, &sums);
-        let name_of = |one: &PartitionView| format!("{}/{}", one.topic, one.partition);
-        let each = partitions.iter().map(|one| (name_of(one), one.standing.clone()));
-        ModuleView {
-            module: name.to_owned(),
-            standing: Standing::worst(each)
-                .unwrap_or_else(|| Standing::new(State::NoOffset, 0, String::new())),
-            topics: self.topics.keys().cloned().collect(),
-            sums,
-            history: self.lines.clone(),
-            instances: Vec::new(),
-            partitions,
-        }
-    }
-}
-
-fn remember(lines: &mut Lines, step: Step, sums: &Sums) {
-    Arc::make_mut(&mut lines.lag).push(step, sums.lag);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a time lag is not negative, and whole seconds do for a line"
-    )]
-    let seconds = sums.lag_seconds.map(|seconds| seconds as u64);
-    Arc::make_mut(&mut lines.lag_seconds).push(step, seconds);
-}
-
-fn instances(facts: &ModuleFacts) -> Vec<Instance> {
-    let mut owned: BTreeMap<&str, u64> = facts.instances.iter().map(|id| (id.as_str(), 0)).collect();
-    let all = facts.topics.values().flat_map(BTreeMap::values);
-    for owner in all.filter_map(|facts: &Facts| facts.owner.as_deref()) {
-        *owned.entry(owner).or_default() += 1;
-    }
-    owned
-        .into_iter()
-        .map(|(id, partitions)| Instance {
-            id: id.to_owned(),
-            host: id.split(':').next().unwrap_or(id).to_owned(),
-            partitions,
-        })
-        .collect()
 }
 
 #[cfg(test)]

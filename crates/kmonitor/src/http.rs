@@ -4,6 +4,7 @@
 //! which clusters cannot be read, why a question is refused) is in headers that old callers ignore.
 
 mod api;
+mod burrow;
 mod events;
 mod timed;
 
@@ -157,6 +158,7 @@ fn router(site: Site) -> Router {
     Router::new()
         .route("/delay", get(delay))
         .merge(api::router())
+        .merge(burrow::router())
         .fallback(async || {
             (
                 StatusCode::NOT_FOUND,

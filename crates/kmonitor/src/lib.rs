@@ -5,11 +5,14 @@
 //! cluster unknown, and the rest goes on.
 
 mod board;
+mod burrow;
 mod clock;
 mod collector;
 pub mod config;
 mod exposition;
+mod falcon;
 mod follow;
+mod groups;
 mod history;
 mod http;
 mod lag;
@@ -20,11 +23,14 @@ mod meters;
 mod module;
 mod now;
 mod published;
+mod push;
 mod query;
 mod rate;
 mod render;
 mod ring;
 mod round;
+#[cfg(test)]
+mod samples;
 mod search;
 mod snapshot;
 mod state;
@@ -33,6 +39,7 @@ mod tidings;
 mod topics;
 mod tree;
 mod view;
+mod zabbix;
 
 use kcommon::daemon::{Context, Failure};
 use kcommon::meters as recorder;
@@ -76,6 +83,9 @@ pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
             board: board.clone(),
             clock,
         }));
+    }
+    if let Some(falcon) = config.falcon {
+        tasks.spawn(push::run(falcon, board.clone()));
     }
     let shown = recorder::show({
         let board = board.clone();

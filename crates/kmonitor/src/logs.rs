@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt};
+use kcommon::kafka::raw::groups::{self, Group};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -126,6 +127,15 @@ impl Logs {
             Ok(Topics::told(told))
         })
         .await
+    }
+
+    /// Kafka's own consumer groups. Nothing is joined: the brokers are asked.
+    ///
+    /// # Errors
+    /// Some broker does not tell its groups.
+    pub(crate) async fn groups(&self) -> Result<BTreeMap<String, Group>, RDKafkaErrorCode> {
+        let client = Arc::clone(&self.client);
+        blocking(move || groups::groups(client.client(), PATIENCE)).await
     }
 
     /// The log ranges of `wanted`, as far as the leaders tell them in time.

@@ -30,6 +30,8 @@ pub(crate) const LAG_SUM: &str = "kmonitor_lag_records";
 pub(crate) const LAG_MAX: &str = "kmonitor_lag_max_records";
 /// Requests for `/delay`, by `code`: `200`, `400`.
 pub(crate) const REQUESTS: &str = "kmonitor_requests_total";
+/// Pushes to Falcon, by `result`: `ok`, `failed`.
+pub(crate) const PUSHES: &str = "kmonitor_falcon_pushes_total";
 /// Open connections to the public server.
 pub(crate) const CONNECTIONS: &str = "kmonitor_connections";
 
@@ -139,6 +141,30 @@ impl HttpMeters {
 impl Default for HttpMeters {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// What the pushes to Falcon record.
+#[derive(Debug)]
+pub(crate) struct PushMeters {
+    succeeded: Counter,
+    failed: Counter,
+}
+
+impl PushMeters {
+    /// Registers the series.
+    #[must_use]
+    pub(crate) fn new() -> Self {
+        Self {
+            succeeded: metrics::counter!(PUSHES, "result" => "ok"),
+            failed: metrics::counter!(PUSHES, "result" => "failed"),
+        }
+    }
+
+    /// A push of everything has ended.
+    pub(crate) fn pushed(&self, well: bool) {
+        let counter = if well { &self.succeeded } else { &self.failed };
+        counter.increment(1);
     }
 }
 

@@ -33,14 +33,17 @@ pub(crate) enum OffsetNode {
     Offset {
         /// The offset in it.
         committed: CommitOffset,
-        /// Unix time in milliseconds.
-        changed_ms: i64,
+        /// Unix time in milliseconds; `None` where nobody tells.
+        changed_ms: Option<i64>,
     },
     /// The znode is there and holds something else.
     Garbage {
         /// Unix time in milliseconds.
         changed_ms: i64,
     },
+    /// Somebody owns the partition and has committed nothing in it, and where it will start is its own setting: only of
+    /// Kafka's own groups.
+    Unset,
     /// There is no such znode.
     Absent,
     /// The read failed.
@@ -100,6 +103,7 @@ pub(crate) fn committed(nodes: &BTreeMap<i32, OffsetNode>) -> BTreeMap<i32, Comm
     let judge = |node: &OffsetNode| match node {
         OffsetNode::Offset { committed, .. } => Committed::At(*committed),
         OffsetNode::Garbage { .. } | OffsetNode::Failed => Committed::Unreadable,
+        OffsetNode::Unset => Committed::Never,
         OffsetNode::Absent if any => Committed::LogStart,
         OffsetNode::Absent if failed => Committed::Unreadable,
         OffsetNode::Absent => Committed::Never,
@@ -114,8 +118,9 @@ pub(crate) fn committed(nodes: &BTreeMap<i32, OffsetNode>) -> BTreeMap<i32, Comm
 #[must_use]
 pub(crate) const fn changed_ms(node: &OffsetNode) -> Option<i64> {
     match node {
-        OffsetNode::Offset { changed_ms, .. } | OffsetNode::Garbage { changed_ms } => Some(*changed_ms),
-        OffsetNode::Absent | OffsetNode::Failed => None,
+        OffsetNode::Offset { changed_ms, .. } => *changed_ms,
+        OffsetNode::Garbage { changed_ms } => Some(*changed_ms),
+        OffsetNode::Unset | OffsetNode::Absent | OffsetNode::Failed => None,
     }
 }
 
@@ -126,7 +131,7 @@ mod tests {
     fn at(offset: i64, changed_ms: i64) -> OffsetNode {
         OffsetNode::Offset {
             committed: CommitOffset::try_from(offset).unwrap(),
-            changed_ms,
+            changed_ms: Some(changed_ms),
         }
     }
 

@@ -6,11 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use kcommon::kafka::raw::groups::Group;
 use kcommon::zookeeper::{self, Error, Session};
 use tokio::time::Instant;
 
 use crate::config::Cluster;
 use crate::follow::Wanted;
+use crate::groups;
 use crate::logs::{Logs, Read};
 use crate::members::Roll;
 use crate::module::{Module, OffsetNode, Offsets};
@@ -25,10 +27,16 @@ pub(crate) struct Sources {
     tree_interval: Duration,
     session: Option<Session>,
     logs: Option<Logs>,
-    tree: Option<(Instant, Tree)>,
+    tree: Option<Tree>,
+    /// When the tree and the metadata were read.
+    refreshed: Option<Instant>,
     roll: Roll,
     /// [`Topics::default`] until Kafka has told once.
     topics: Topics,
+    /// The topics that these metadata are about.
+    asked: BTreeSet<String>,
+    /// The names of Kafka's groups when they were last told.
+    groups: BTreeSet<String>,
     /// Whether the last round got everything from Kafka that it asked for.
     kafka_was_up: bool,
 }
@@ -72,6 +80,9 @@ pub(crate) enum KafkaTrouble {
     /// No broker answered a metadata request.
     #[error("no broker answers")]
     NoAnswer,
+    /// Some broker does not tell its groups.
+    #[error("some broker does not tell its consumer groups")]
+    Groups,
     /// Some partitions with a leader were not answered for.
     #[error("some partitions' log ends are not told")]
     Incomplete,
@@ -87,8 +98,11 @@ impl Sources {
             session: None,
             logs: None,
             tree: None,
+            refreshed: None,
             roll: Roll::default(),
             topics: Topics::default(),
+            asked: BTreeSet::new(),
+            groups: BTreeSet::new(),
             kafka_was_up: false,
         }
     }
@@ -106,22 +120,35 @@ impl Sources {
     /// # Errors
     /// ZooKeeper could not be read; call [`Sources::forget_zookeeper`] before the next round.
     pub(crate) async fn round(&mut self) -> Result<Round, Failed> {
-        let session = self.session().await?;
-        let due = |(at, _): &(Instant, Tree)| at.elapsed() >= self.tree_interval;
-        let tree_is_due = self.tree.as_ref().is_none_or(due);
-        if tree_is_due {
-            self.tree = Some((Instant::now(), tree::scan(&session).await?));
-            self.roll.forget();
+        let due = self.is_due();
+        let session = match self.cluster.zookeeper.clone() {
+            Some(settings) => Some(self.session(&settings).await?),
+            None => None,
+        };
+        if let Some(session) = &session {
+            self.scan(session, due).await?;
         }
-        if let Some((_, tree)) = &mut self.tree {
-            self.roll.refresh(&session, &mut tree.modules).await?;
-        }
+        let due = due || !self.kafka_was_up;
         let mut kafka = Ok(());
-        if tree_is_due || !self.kafka_was_up {
-            kafka = self.refresh_client(&session).await?;
-            kafka = kafka.and(self.refresh_topics().await);
+        if due {
+            kafka = self.refresh_client(session.as_ref()).await?;
         }
-        let found = self.found(&session).await?;
+        let groups = self.groups().await;
+        kafka = kafka.and(groups.as_ref().map(|_| ()).map_err(|error| *error));
+        let groups = self.known_groups(groups.ok());
+        if due
+            || groups
+                .values()
+                .flatten()
+                .any(|found| !self.knows_topics_of(found))
+        {
+            kafka = kafka.and(self.refresh_topics(&groups).await);
+        }
+        let mut found = match &session {
+            Some(session) => self.found(session).await?,
+            None => BTreeMap::new(),
+        };
+        found.extend(groups);
         let wanted = found
             .values()
             .flatten()
@@ -136,6 +163,58 @@ impl Sources {
         }
         self.kafka_was_up = kafka.is_ok();
         Ok(self.finish(found, &read, kafka))
+    }
+
+    /// Whether the parts that are read less often are to be read in this round.
+    fn is_due(&mut self) -> bool {
+        let missing = self.tree.is_none() && self.cluster.zookeeper.is_some();
+        let old = |at: Instant| at.elapsed() >= self.tree_interval;
+        let due = missing || self.refreshed.is_none_or(old);
+        if due {
+            self.refreshed = Some(Instant::now());
+        }
+        due
+    }
+
+    async fn scan(&mut self, session: &Session, due: bool) -> Result<(), Failed> {
+        if due {
+            self.tree = Some(tree::scan(session).await?);
+            self.roll.forget();
+        }
+        if let Some(tree) = &mut self.tree {
+            self.roll.refresh(session, &mut tree.modules).await?;
+        }
+        Ok(())
+    }
+
+    /// Kafka's own groups as far as they are asked for.
+    async fn groups(&self) -> Result<BTreeMap<String, Group>, KafkaTrouble> {
+        match &self.logs {
+            Some(logs) if self.cluster.kafka_groups => logs.groups().await.map_err(|error| {
+                tracing::debug!(cluster = self.cluster.name, %error, "groups are not told");
+                KafkaTrouble::Groups
+            }),
+            _ => Ok(BTreeMap::new()),
+        }
+    }
+
+    /// The groups under the names under which they are shown. While nobody tells of any, those that were known before cannot
+    /// be read, which is not the same as gone.
+    fn known_groups(&mut self, told: Option<BTreeMap<String, Group>>) -> BTreeMap<String, Option<Found>> {
+        let Some(told) = told else {
+            return self.groups.iter().map(|name| (name.clone(), None)).collect();
+        };
+        let modules = self.tree.iter().flat_map(|tree| tree.modules.keys());
+        let modules: BTreeSet<&str> = modules.map(String::as_str).collect();
+        let shown =
+            |(name, group): (&String, &Group)| (groups::shown_as(name, &modules), groups::found(group));
+        let found: BTreeMap<String, Option<Found>> = told.iter().map(shown).collect();
+        self.groups = found.keys().cloned().collect();
+        found
+    }
+
+    fn knows_topics_of(&self, found: &Found) -> bool {
+        found.module.subscribed.is_subset(&self.asked)
     }
 
     /// When the wanted records were written, in Unix time in milliseconds, as far as Kafka tells in time; the others are
@@ -172,11 +251,11 @@ impl Sources {
             },
             kafka,
             garbage,
-            stray: self.tree.as_ref().map_or(0, |(_, tree)| tree.stray),
+            stray: self.tree.as_ref().map_or(0, |tree| tree.stray),
         }
     }
 
-    async fn session(&mut self) -> Result<Session, Failed> {
+    async fn session(&mut self, settings: &zookeeper::Settings) -> Result<Session, Failed> {
         if let Some(session) = &self.session
             && !session.is_expired()
         {
@@ -184,8 +263,7 @@ impl Sources {
         }
         self.forget_zookeeper();
         let within = self.cluster.connect_timeout;
-        let connecting = Session::connect(&self.cluster.zookeeper);
-        let connected = tokio::time::timeout(within, connecting).await;
+        let connected = tokio::time::timeout(within, Session::connect(settings)).await;
         let session = connected.map_err(|_elapsed| Failed::ConnectTimeout(within))??;
         tracing::info!(cluster = self.cluster.name, "zookeeper session made");
         self.session = Some(session.clone());
@@ -193,11 +271,13 @@ impl Sources {
     }
 
     /// Makes the Kafka client, or another one when the brokers it knows fail and others are registered.
-    async fn refresh_client(&mut self, session: &Session) -> Result<Result<(), KafkaTrouble>, Failed> {
-        let brokers = if self.cluster.broker_hosts.is_empty() {
-            zookeeper::brokers(session).await?
-        } else {
-            self.cluster.broker_hosts.clone()
+    async fn refresh_client(
+        &mut self,
+        session: Option<&Session>,
+    ) -> Result<Result<(), KafkaTrouble>, Failed> {
+        let brokers = match session {
+            Some(session) if self.cluster.broker_hosts.is_empty() => zookeeper::brokers(session).await?,
+            _ => self.cluster.broker_hosts.clone(),
         };
         if let Some(logs) = &self.logs
             && (self.kafka_was_up || brokers.is_empty() || logs.brokers() == brokers)
@@ -219,16 +299,20 @@ impl Sources {
         }
     }
 
-    /// Reads Kafka's metadata of the topics in the tree. When nobody answers, the earlier ones stay.
-    async fn refresh_topics(&mut self) -> Result<(), KafkaTrouble> {
-        let (Some(logs), Some((_, tree))) = (&self.logs, &self.tree) else {
+    /// Reads Kafka's metadata of the topics in the tree and of the groups. When nobody answers, the earlier ones stay.
+    async fn refresh_topics(&mut self, groups: &BTreeMap<String, Option<Found>>) -> Result<(), KafkaTrouble> {
+        let Some(logs) = &self.logs else {
             return Ok(());
         };
-        let modules = tree.modules.values().flatten();
+        let of_tree = self.tree.iter().flat_map(|tree| tree.modules.values().flatten());
+        let of_groups = groups.values().flatten().map(|found| &found.module);
+        let modules = of_tree.chain(of_groups);
         let interest = modules.flat_map(|module| module.subscribed.iter().chain(module.offsets.keys()));
-        match logs.topics(interest.cloned().collect()).await {
+        let interest: BTreeSet<String> = interest.cloned().collect();
+        match logs.topics(interest.clone()).await {
             Ok(topics) => {
                 self.topics = topics;
+                self.asked = interest;
                 Ok(())
             }
             Err(error) => {
@@ -240,7 +324,7 @@ impl Sources {
 
     /// Reads every offset that counts.
     async fn found(&self, session: &Session) -> Result<BTreeMap<String, Option<Found>>, Failed> {
-        let Some((_, tree)) = &self.tree else {
+        let Some(tree) = &self.tree else {
             return Ok(BTreeMap::new());
         };
         let named = |(name, module): (&String, &Option<Module>)| {

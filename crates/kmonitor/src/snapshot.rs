@@ -195,7 +195,7 @@ mod tests {
     fn found(subscribed: &[&str], offsets: &[(&str, &[(i32, i64)])]) -> Found {
         let node = |offset: i64| OffsetNode::Offset {
             committed: CommitOffset::try_from(offset).unwrap(),
-            changed_ms: offset,
+            changed_ms: Some(offset),
         };
         let mut found = Found { ..Found::default() };
         found.module.subscribed = subscribed.iter().map(ToString::to_string).collect();

@@ -115,7 +115,7 @@ fn judge(path: &str, node: &Node) -> OffsetNode {
     match CommitOffset::from_znode(&node.data) {
         Ok(committed) => OffsetNode::Offset {
             committed,
-            changed_ms,
+            changed_ms: Some(changed_ms),
         },
         Err(error) => {
             tracing::debug!(znode = path, %error, "znode holds no offset");

@@ -1,4 +1,4 @@
-//! `cargo xtask bench kproxy | ktransfer | backlog | idle`: the daemons as they ship against a real broker, each beside a yardstick of the
+//! `cargo xtask bench kproxy | ktransfer | backlog | idle | kmonitor`: the daemons as they ship against a real broker, each beside a yardstick of the
 //! same run on the same machine.
 //!
 //! Absolute figures move with the machine and the hour; the ratio to the yardstick is the figure. Nothing is asserted.
@@ -6,6 +6,7 @@
 
 mod backlog;
 mod idle;
+mod kmonitor;
 mod kproxy;
 mod ktransfer;
 mod load;
@@ -41,6 +42,8 @@ enum What {
     Backlog(backlog::Arguments),
     /// Many modules without traffic, against as many bare Kafka consumers.
     Idle(idle::Arguments),
+    /// Rounds, first answer, CPU and memory of kmonitor over many partitions.
+    Kmonitor(kmonitor::Arguments),
 }
 
 /// What all benchmarks take.
@@ -103,6 +106,7 @@ async fn bench(what: &What) -> Result<()> {
         What::Ktransfer(arguments) => arguments.common,
         What::Backlog(arguments) => arguments.common,
         What::Idle(arguments) => arguments.common,
+        What::Kmonitor(arguments) => arguments.common,
     };
     let kafka = match common.shared_cluster {
         true => Kafka::Shared(crate::cluster::running(&crate::cluster::default_dir())?),
@@ -118,6 +122,7 @@ async fn bench(what: &What) -> Result<()> {
         What::Ktransfer(arguments) => ktransfer::bench(arguments, kafka.cluster()).await,
         What::Backlog(arguments) => backlog::bench(arguments, kafka.cluster()).await,
         What::Idle(arguments) => idle::bench(arguments, kafka.cluster()).await,
+        What::Kmonitor(arguments) => kmonitor::bench(arguments, kafka.cluster()).await,
     }
 }
 

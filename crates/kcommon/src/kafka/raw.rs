@@ -2,12 +2,14 @@
 //!
 //! librdkafka keeps that for each record (`rd_kafka_message_status`), but rdkafka's delivery callback hides the record's
 //! pointer. So a producer's events are taken from its queue here, in place of [`BaseProducer::poll`]; everything but the
-//! delivery reports goes to the producer's context as usual. The only module with unsafe code.
+//! delivery reports goes to the producer's context as usual. With [`groups`] the only module with unsafe code.
 
 #![expect(
     unsafe_code,
     reason = "calls into librdkafka; every block says why it is sound"
 )]
+
+pub mod groups;
 
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr::{self, NonNull};

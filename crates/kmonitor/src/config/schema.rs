@@ -13,6 +13,7 @@ pub const SCHEMA: Schema = Schema {
         ("base", LOG_KEYS),
         ("base", BASE_KEYS),
         ("", HTTP_KEYS),
+        ("", FALCON_KEYS),
         ("", CLUSTER_KEYS),
         ("", ADMIN_KEYS),
     ],
@@ -119,6 +120,40 @@ const HTTP_KEYS: &[Key] = &[
     },
 ];
 
+const FALCON_KEYS: &[Key] = &[
+    Key {
+        path: "falcon",
+        kind: Kind::Section,
+        need: Need::Optional,
+        meaning: "The numbers are pushed to an agent of Open-Falcon, or to Nightingale. Not without this section.",
+        changed: "New.",
+    },
+    Key {
+        path: "falcon.url",
+        kind: Kind::Text,
+        need: Need::Required,
+        meaning: "Where to, such as `http://127.0.0.1:1988/v1/push`. HTTP only.",
+        changed: "New.",
+    },
+    Key {
+        path: "falcon.endpoint",
+        kind: Kind::Text,
+        need: Need::Required,
+        meaning: "The name under which the numbers are kept: that of this machine, as a rule.",
+        changed: "New.",
+    },
+    Key {
+        path: "falcon.interval_ms",
+        kind: Kind::Int {
+            min: 1000,
+            max: MAX_MS,
+        },
+        need: Need::Default("60000"),
+        meaning: "From one push to the next (ms), rounded down to seconds. Falcon calls it the step; do not change it lightly.",
+        changed: "New.",
+    },
+];
+
 const CLUSTER_KEYS: &[Key] = &[
     Key {
         path: "*",
@@ -130,29 +165,29 @@ const CLUSTER_KEYS: &[Key] = &[
     Key {
         path: "*.chroot",
         kind: Kind::TextOrEmpty,
-        need: Need::Required,
-        meaning: "The Kafka cluster's own chroot in ZooKeeper, such as `/mq/test_cluster`; empty = none.",
+        need: Need::Optional,
+        meaning: "The Kafka cluster's own chroot in ZooKeeper, such as `/mq/test_cluster`; empty = none. Needed with `zk_hosts`.",
         changed: "",
     },
     Key {
         path: "*.zk_hosts",
         kind: Kind::Hosts { min: 1, port: 2181 },
-        need: Need::Required,
-        meaning: "The ZooKeeper servers of the cluster.",
-        changed: "",
+        need: Need::Optional,
+        meaning: "The ZooKeeper servers of the cluster. A section without them needs `broker_hosts` and `kafka_groups: true`.",
+        changed: "Required there.",
     },
     Key {
         path: "*.zk_connect_timeout_ms",
         kind: Kind::Int { min: 1, max: MAX_MS },
-        need: Need::Required,
-        meaning: "How long an attempt to make a session may take for each server in `zk_hosts` (ms).",
+        need: Need::Optional,
+        meaning: "How long an attempt to make a session may take for each server in `zk_hosts` (ms). Needed with them.",
         changed: "",
     },
     Key {
         path: "*.zk_session_timeout_ms",
         kind: Kind::Int { min: 1, max: MAX_MS },
-        need: Need::Required,
-        meaning: "Session time-out that is asked for (ms); the server keeps it between 2 and 20 of its ticks.",
+        need: Need::Optional,
+        meaning: "Session time-out that is asked for (ms); the server keeps it between 2 and 20 of its ticks. Needed with `zk_hosts`.",
         changed: "",
     },
     Key {
@@ -161,5 +196,13 @@ const CLUSTER_KEYS: &[Key] = &[
         need: Need::Optional,
         meaning: "Kafka brokers to start from. Without it they are read from `brokers/ids` below the chroot.",
         changed: "New: for clusters without ZooKeeper, and where the brokers' registered addresses cannot be used.",
+    },
+    Key {
+        path: "*.kafka_groups",
+        kind: Kind::Bool,
+        need: Need::Default("false"),
+        meaning: "Whether consumer groups that commit to Kafka are shown beside ZooKeeper's modules. A group that has the name of a \
+                  module is shown as `NAME (kafka)`.",
+        changed: "New.",
     },
 ];

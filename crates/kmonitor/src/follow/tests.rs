@@ -4,7 +4,8 @@ use kcommon::kafka::CommitOffset;
 
 use super::*;
 use crate::lag::{self, Committed, LogRange};
-use crate::view::Certainty;
+use crate::snapshot::Facts;
+use crate::view::{Certainty, PartitionView};
 
 const EPOCH_MS: i64 = 1_800_000_000_000;
 
@@ -16,16 +17,7 @@ fn now(second: i64) -> Now {
 }
 
 fn follower() -> Follower {
-    Follower::new(Fixed {
-        name: "c".to_owned(),
-        limits: Limits {
-            lagging_ms: 60_000,
-            stalled_ms: 60_000,
-            stopped_ms: 10_000,
-        },
-        interval_seconds: 10.0,
-        has_zookeeper: true,
-    })
+    Follower::new(crate::samples::fixed("c"))
 }
 
 fn facts(commit: i64, start: i64, end: i64) -> Facts {

@@ -10,6 +10,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Site, events};
+use crate::view::ClusterView;
+use crate::zabbix::{self, Kind};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -26,6 +28,22 @@ pub(super) fn router() -> Router<Site> {
         .route("/api/v1/modules", get(modules))
         .route("/api/v1/modules/{cluster}/{module}", get(module))
         .route("/api/v1/events", get(events::stream))
+        .route(
+            "/api/v1/zabbix/clusters",
+            get(async |State(site): State<Site>| zabbix(&site, Some(Kind::Clusters))),
+        )
+        .route(
+            "/api/v1/zabbix/modules",
+            get(async |State(site): State<Site>| zabbix(&site, Some(Kind::Modules))),
+        )
+        .route(
+            "/api/v1/zabbix/partitions",
+            get(async |State(site): State<Site>| zabbix(&site, Some(Kind::Partitions))),
+        )
+        .route(
+            "/api/v1/zabbix/numbers",
+            get(async |State(site): State<Site>| zabbix(&site, None)),
+        )
 }
 
 async fn clusters(State(site): State<Site>) -> Response {
@@ -54,6 +72,17 @@ async fn module(State(site): State<Site>, Path((cluster, module)): Path<(String,
             "the cluster has no such module; /api/v1/modules has the names",
         ),
     }
+}
+
+/// What is to be discovered, or the numbers of all partitions.
+fn zabbix(site: &Site, kind: Option<Kind>) -> Response {
+    let views = site.board.views();
+    let clusters: Vec<&ClusterView> = views.clusters.values().map(|one| &one.view).collect();
+    let json = match kind {
+        Some(kind) => zabbix::discovery(kind, &clusters),
+        None => zabbix::numbers(&clusters),
+    };
+    answer(StatusCode::OK, json.into())
 }
 
 fn unknown_cluster() -> Response {
