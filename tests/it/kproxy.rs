@@ -23,6 +23,8 @@ mod rest;
 mod siege;
 mod stop;
 #[cfg(test)]
+mod tls;
+#[cfg(test)]
 mod world;
 
 use ktests::{cluster, eventually};

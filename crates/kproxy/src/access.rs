@@ -4,6 +4,7 @@
 
 mod attempts;
 mod bucket;
+pub(crate) mod certificate;
 mod credentials;
 mod globs;
 mod logins;
@@ -33,13 +34,15 @@ use crate::request::Acks;
 pub(crate) struct Peer {
     /// Its address, unless it came through a Unix socket.
     pub(crate) address: Option<SocketAddr>,
+    /// The names in the certificate that it has shown and that was believed.
+    pub(crate) names: Option<Arc<[String]>>,
 }
 
 impl Peer {
     /// A client with this address, of whom nothing else is known.
     #[must_use]
     pub(crate) const fn at(address: Option<SocketAddr>) -> Self {
-        Self { address }
+        Self { address, names: None }
     }
 }
 

@@ -20,6 +20,7 @@ use crate::access::{CredentialsFile, TopicRules};
 use crate::options::Options;
 use crate::patience::Limits;
 use crate::producer;
+use crate::tls;
 
 /// `kproxy.yaml` as it is written, defaults filled in.
 #[derive(Debug, Deserialize)]
@@ -94,6 +95,8 @@ pub struct Http {
     pub max_bytes: usize,
     /// Unknown `acks` are 1.
     pub legacy_acks: bool,
+    /// TLS on every TCP socket; `None` is plain HTTP.
+    pub tls: Option<tls::Settings>,
     /// What names of headers begin with that the record gets; small letters.
     pub header_prefix: String,
     /// Patience with Kafka at the end of the process.
@@ -182,6 +185,7 @@ pub fn load(path: &Path) -> Result<Config, Invalid> {
     let topics = access::topics(&file.access, &document, &mut problems);
     let options = access::options(&file.access, &document, &mut problems);
     let credentials = access::credentials(&document.file.access, &mut problems);
+    let tls = access::tls(&document.file.access, &document, &mut problems);
     Invalid::check(problems)?;
     let tried = document.problem("librdkafka", "");
     let read = Read {
@@ -189,6 +193,7 @@ pub fn load(path: &Path) -> Result<Config, Invalid> {
         mode: mode.unwrap_or_default(),
         topics,
         credentials,
+        tls,
         options,
     };
     let config = Config::new(document.file, read);
@@ -208,6 +213,7 @@ struct Read {
     mode: u32,
     topics: TopicRules,
     credentials: Option<CredentialsFile>,
+    tls: Option<tls::Settings>,
     options: Options,
 }
 
@@ -237,6 +243,7 @@ impl Config {
                 max_batch: file.max_batch_bytes,
                 max_bytes: file.max_inflight_bytes,
                 legacy_acks: file.legacy_acks,
+                tls: read.tls,
                 header_prefix: file.header_prefix.to_ascii_lowercase(),
                 drain: Duration::from_millis(file.drain_timeout_ms),
             },

@@ -6,7 +6,7 @@
 //!                                             +------------- report <----------+
 //! ```
 //!
-//! Pure: `access` (`attempts`, `bucket`, `globs`, `shown`), `request`, `admission`, `encoding`, `entry`, `failure`, `gear`, `headers`, `media`, `ndjson`, `prefixed`, `topics`, `health`, `patience`, `pressure`, `version`, `answer`. The others do the I/O.
+//! Pure: `access` (`attempts`, `bucket`, `certificate`, `globs`, `shown`), `request`, `admission`, `encoding`, `entry`, `failure`, `gear`, `headers`, `media`, `ndjson`, `prefixed`, `topics`, `health`, `patience`, `pressure`, `version`, `answer`. The others do the I/O.
 
 pub mod access;
 pub mod admission;
@@ -42,6 +42,7 @@ mod run;
 mod server;
 mod service;
 mod streams;
+pub mod tls;
 mod tools;
 mod topics;
 mod turn;

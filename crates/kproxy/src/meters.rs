@@ -44,17 +44,25 @@ pub const LOGINS_REFUSED: &str = "kproxy_logins_refused_total";
 /// 1 while a file that is reloaded is wrong and the one before goes on, else 0, by `file`.
 pub const FILE_REFUSED: &str = "kproxy_file_refused";
 
+/// TLS handshakes that failed, by `reason`: `slow`, `refused`.
+pub const HANDSHAKES_FAILED: &str = "kproxy_tls_handshakes_failed_total";
+/// When the certificate of `tls` expires, in seconds since 1970.
+pub const CERTIFICATE_EXPIRES: &str = "kproxy_tls_certificate_expires_timestamp_seconds";
+
 /// A file that is read again when it changes.
 #[derive(Clone, Copy, Debug)]
 pub enum ReloadedFile {
     /// `credentials_file`.
     Credentials,
+    /// The files of `tls`.
+    Tls,
 }
 
 impl ReloadedFile {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Credentials => "credentials",
+            Self::Tls => "tls",
         }
     }
 }
@@ -72,6 +80,20 @@ pub(crate) fn principal_refused(name: &str, code: &'static str) {
 /// A caller is not known.
 pub(crate) fn login_refused(code: &'static str) {
     counter!(LOGINS_REFUSED, "code" => code).increment(1);
+}
+
+/// A TLS handshake failed.
+pub(crate) fn handshake_failed(reason: &'static str) {
+    counter!(HANDSHAKES_FAILED, "reason" => reason).increment(1);
+}
+
+/// The certificate that is shown to clients holds until then, in seconds since 1970.
+pub(crate) fn certificate_expires(at: Option<i64>) {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a gauge is a float; times stay far below 2^53"
+    )]
+    gauge!(CERTIFICATE_EXPIRES).set(at.map_or(f64::NAN, |at| at as f64));
 }
 
 /// The gauge of a file.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
-use futures_util::future::join_all;
+use futures_util::future::{OptionFuture, join_all};
 use kcommon::daemon::{Context, Failure};
 use tokio::time::MissedTickBehavior;
 
@@ -18,6 +18,7 @@ use crate::pressure::{Pressure, Seen};
 use crate::producer::Producers;
 use crate::server;
 use crate::service::Service;
+use crate::tls::Tls;
 
 /// How often gauges are set, and how often a stop looks whether it is done.
 const GAUGES: Duration = Duration::from_secs(1);
@@ -45,6 +46,8 @@ pub async fn run(mut config: Config, context: Context) -> Result<(), Failure> {
     let cluster = Arc::new(Cluster::start(&config.kafka, &signals, meters.clone()).map_err(refused)?);
     server::raise_descriptor_limit();
     let gate = gate(&mut config)?;
+    let tls = config.http.tls.clone().map(Tls::new).transpose();
+    let tls = tls.map_err(Failure::config)?.map(Arc::new);
     let credentials = gate.credentials.clone();
     let service = Arc::new(Service::new(
         &config,
@@ -61,11 +64,11 @@ pub async fn run(mut config: Config, context: Context) -> Result<(), Failure> {
     let Listeners { all, file } = listeners;
     let accept = all
         .into_iter()
-        .map(|listener| server::accept(listener, Arc::clone(&places), Arc::clone(&service)));
+        .map(|listener| server::accept(listener, Arc::clone(&places), tls.clone(), Arc::clone(&service)));
     let accept = tokio::spawn(join_all(accept).map(drop));
     let gauges = tokio::spawn(gauges(Arc::clone(&service)));
     let relief = tokio::spawn(relief(Arc::clone(&service), signals));
-    let reloads = tokio::spawn(reloads(credentials));
+    let reloads = tokio::spawn(reloads(credentials, tls.clone()));
     stopping.ready();
     context.stop.requested().await;
 
@@ -89,10 +92,10 @@ fn gate(config: &mut Config) -> Result<Gate, Failure> {
 }
 
 /// Follows the files that may change while the process runs.
-async fn reloads(credentials: Option<Arc<Credentials>>) {
-    if let Some(credentials) = credentials {
-        credentials.watch().await;
-    }
+async fn reloads(credentials: Option<Arc<Credentials>>, tls: Option<Arc<Tls>>) {
+    let credentials = credentials.map(Credentials::watch);
+    let tls = tls.map(Tls::watch);
+    tokio::join!(OptionFuture::from(credentials), OptionFuture::from(tls));
 }
 
 /// Waits for what is in flight, then for the producers, until the deadline.

@@ -12,6 +12,7 @@ use crate::access::Peer;
 use crate::connection;
 use crate::listener::{Accepted, Listener};
 use crate::service::Service;
+use crate::tls::Tls;
 
 /// What the system may hold of answers that a client does not take, in bytes, doubled by Linux. Without it a connection whose
 /// client never reads costs megabytes before a write blocks and its time-out begins.
@@ -46,7 +47,12 @@ pub(crate) fn places(service: &Service) -> Arc<Semaphore> {
 }
 
 /// Accepts until the future is dropped.
-pub(crate) async fn accept(listener: Listener, places: Arc<Semaphore>, service: Arc<Service>) {
+pub(crate) async fn accept(
+    listener: Listener,
+    places: Arc<Semaphore>,
+    tls: Option<Arc<Tls>>,
+    service: Arc<Service>,
+) {
     let mut told = false;
     loop {
         let accepted = match listener.accept().await {
@@ -63,26 +69,35 @@ pub(crate) async fn accept(listener: Listener, places: Arc<Semaphore>, service: 
         };
         told = false;
         match Arc::clone(&places).try_acquire_owned() {
-            Ok(place) => serve(accepted, place, Arc::clone(&service)),
+            Ok(place) => serve(accepted, place, tls.clone(), Arc::clone(&service)),
             Err(_full) => {
                 service.meters.connections_refused.increment(1);
-                refuse(&accepted);
+                refuse(&accepted, tls.is_some());
             }
         }
     }
 }
 
 /// Starts the task of a connection.
-fn serve(accepted: Accepted, place: OwnedSemaphorePermit, service: Arc<Service>) {
+fn serve(accepted: Accepted, place: OwnedSemaphorePermit, tls: Option<Arc<Tls>>, service: Arc<Service>) {
     match accepted {
         Accepted::Tcp(stream, peer) => {
             // Answers are small: waiting for more to send would delay each by a round trip.
             stream.set_nodelay(true).ok();
             rustix::net::sockopt::set_socket_send_buffer_size(&stream, SEND_BUFFER).ok();
-            tokio::spawn(async move {
-                connection::serve(stream, Peer::at(Some(peer)), service).await;
-                drop(place);
-            });
+            let peer = Peer::at(Some(peer));
+            match tls {
+                None => tokio::spawn(async move {
+                    connection::serve(stream, peer, service).await;
+                    drop(place);
+                }),
+                Some(tls) => tokio::spawn(async move {
+                    if let Some((stream, names)) = tls.accept(stream).await {
+                        connection::serve(stream, Peer { names, ..peer }, service).await;
+                    }
+                    drop(place);
+                }),
+            };
         }
         Accepted::Unix(stream) => {
             rustix::net::sockopt::set_socket_send_buffer_size(&stream, SEND_BUFFER).ok();
@@ -94,9 +109,10 @@ fn serve(accepted: Accepted, place: OwnedSemaphorePermit, service: Arc<Service>)
     }
 }
 
-/// A fresh socket has room for it; a client that has gone needs no answer.
-fn refuse(accepted: &Accepted) {
+/// A fresh socket has room for it; a client that has gone needs no answer, and one that expects TLS understands none.
+fn refuse(accepted: &Accepted, is_tls: bool) {
     match accepted {
+        Accepted::Tcp(..) if is_tls => None,
         Accepted::Tcp(stream, _peer) => stream.try_write(REFUSAL).ok(),
         Accepted::Unix(stream) => stream.try_write(REFUSAL).ok(),
     };

@@ -16,7 +16,9 @@ use tokio::net::{TcpStream, UnixStream};
 use super::world::{Client, PATIENCE, Proxy, request, topic};
 
 /// An HTTP/2 client without TLS, which says so from the start.
-async fn http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S) -> SendRequest<Full<Bytes>> {
+pub(super) async fn http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+) -> SendRequest<Full<Bytes>> {
     let (client, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream))
         .await
         .unwrap();
@@ -29,7 +31,7 @@ async fn http2_to(proxy: &Proxy) -> SendRequest<Full<Bytes>> {
 }
 
 /// The status and the body of an answer.
-async fn exchange(client: &SendRequest<Full<Bytes>>, path: &str, body: &str) -> (u16, String) {
+pub(super) async fn exchange(client: &SendRequest<Full<Bytes>>, path: &str, body: &str) -> (u16, String) {
     let request = Request::post(format!("http://kproxy{path}"))
         .body(Full::from(body.to_owned()))
         .unwrap();

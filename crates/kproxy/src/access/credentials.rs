@@ -83,7 +83,7 @@ impl Credentials {
         let principals = self.current();
         let mut given = headers.get_all(AUTHORIZATION).iter();
         let value = match (given.next(), given.next()) {
-            (None, _) => return principals.anonymous().cloned().ok_or(Failure::NoCredentials),
+            (None, _) => return known(&principals, peer),
             (Some(value), None) => value,
             (Some(_), Some(_)) => return Err(Failure::BadCredentials),
         };
@@ -145,6 +145,18 @@ impl Credentials {
             }
         }
     }
+}
+
+/// Who shows no more than a certificate, or nothing.
+fn known(principals: &Principals, peer: &Peer) -> Result<Arc<Principal>, Failure> {
+    let by_name = peer.names.iter().flat_map(|names| names.iter());
+    let mut by_name = by_name.filter_map(|name| principals.with_certificate(name));
+    let found = by_name.next().or_else(|| principals.anonymous());
+    found.cloned().ok_or(if peer.names.is_some() {
+        Failure::BadCredentials
+    } else {
+        Failure::NoCredentials
+    })
 }
 
 #[cfg(test)]

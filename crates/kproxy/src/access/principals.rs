@@ -11,6 +11,7 @@ use std::sync::Arc;
 use kcommon::config::{self, Document, Invalid, Key, Kind, Need, Problem, Schema};
 use serde::Deserialize;
 
+use super::certificate;
 use super::globs::Globs;
 use super::password::Hash;
 use super::principal::{Grant, Principal};
@@ -41,7 +42,7 @@ const KEYS: &[Key] = &[
         path: "principals.*",
         kind: Kind::Section,
         need: Need::Optional,
-        meaning: "What this principal shows, at least one of `password` and `tokens`, and what it may do.",
+        meaning: "What this principal shows, at least one of `password`, `tokens` and `certificates`, and what it may do.",
         changed: "New.",
     },
     Key {
@@ -57,6 +58,14 @@ const KEYS: &[Key] = &[
         need: Need::Optional,
         meaning: "What is kept of the tokens that it sends (HTTP Bearer), as `kproxy token new` prints it. Two, to change from one to \
                   the other.",
+        changed: "New.",
+    },
+    Key {
+        path: "principals.*.certificates",
+        kind: Kind::TextList { min: 1 },
+        need: Need::Optional,
+        meaning: "Names in the certificate that it shows in TLS (`tls.client_ca`): `dns:`, `uri:` or `email:` and an alternative name, or \
+                  `cn:` and the subject's common name. A request with an `Authorization` header counts by that.",
         changed: "New.",
     },
     Key {
@@ -107,6 +116,7 @@ struct File {
 struct Written {
     password: Option<String>,
     tokens: Option<Vec<String>>,
+    certificates: Option<Vec<String>>,
     topics: Vec<String>,
     acks: Vec<String>,
     requests_per_second: Option<u64>,
@@ -118,6 +128,7 @@ struct Written {
 pub(super) struct Principals {
     by_name: HashMap<Box<str>, Arc<Principal>>,
     by_token: HashMap<Box<str>, (Digest, Arc<Principal>)>,
+    by_certificate: HashMap<Box<str>, Arc<Principal>>,
 }
 
 impl fmt::Debug for Principals {
@@ -151,6 +162,18 @@ pub(super) fn load(path: &Path) -> Result<Principals, Invalid> {
                 );
             }
         }
+        for (nth, text) in written.certificates.iter().flatten().enumerate() {
+            let taken = (text.as_str().into(), Arc::clone(&principal));
+            let key = format!("certificates.{nth}");
+            if !certificate::is_name(text) {
+                reader.problem(
+                    &key,
+                    "is no name of a certificate; allowed: dns:, uri:, email: or cn: and the name",
+                );
+            } else if principals.by_certificate.insert(taken.0, taken.1).is_some() {
+                reader.problem(&key, "is a name that another principal has; remove one");
+            }
+        }
         principals.by_name.insert(name.as_str().into(), principal);
     }
     Invalid::check(problems)?;
@@ -168,6 +191,11 @@ impl Principals {
         let (id, secret) = token::split(token)?;
         let (digest, principal) = self.by_token.get(id)?;
         digest.is_of(secret).then_some(principal)
+    }
+
+    /// The principal whose certificate has this name.
+    pub(super) fn with_certificate(&self, name: &str) -> Option<&Arc<Principal>> {
+        self.by_certificate.get(name)
     }
 
     /// The principal of everybody who shows nothing.
@@ -205,17 +233,17 @@ impl Reader<'_> {
                 "is no name for a principal; allowed: 1 to 100 of a-z A-Z 0-9 . _ @ -",
             );
         }
-        let shows = written.password.is_some() || written.tokens.is_some();
+        let shows = written.password.is_some() || written.tokens.is_some() || written.certificates.is_some();
         if shows && self.name == ANONYMOUS {
             self.problem(
                 "",
-                "shows nothing, so it has neither password nor tokens; choose another name",
+                "shows nothing, so it has no password, tokens or certificates; choose another name",
             );
         }
         if !shows && self.name != ANONYMOUS {
             self.problem(
                 "",
-                "has neither password nor tokens, so nobody could be it; give one",
+                "has no password, tokens or certificates, so nobody could be it; give one",
             );
         }
         let grant = Grant {
@@ -340,7 +368,7 @@ pub(super) mod tests {
         for (line, word) in [
             (2, "principals.a b: is no name"),
             (3, "principals.a b.password: is no argon2id hash"),
-            (5, "principals.nobody: has neither"),
+            (5, "principals.nobody: has no password"),
             (6, "principals.nobody.topics: is \"a/b\""),
             (7, "principals.anonymous: shows nothing"),
             (11, "principals.again.tokens.0: is not what is kept"),

@@ -2,15 +2,20 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use kcommon::config::{Document, Key, Kind, Need, Problem};
 use serde::Deserialize;
 
 use crate::access::{CredentialsFile, Globs, TopicRules};
 use crate::options::Options;
+use crate::tls;
 
 /// The longest file with the value of an option, in bytes.
 const MAX_VALUE_BYTES: u64 = 1024 * 1024;
+
+/// The word for certificates that need not be shown.
+const OPTIONAL: &str = "optional";
 
 pub(super) const KEYS: &[Key] = &[
     Key {
@@ -37,6 +42,60 @@ pub(super) const KEYS: &[Key] = &[
         changed: "New.",
     },
     Key {
+        path: "tls",
+        kind: Kind::Section,
+        need: Need::Optional,
+        meaning: "TLS 1.2 and 1.3 on every TCP socket, `port` and inherited ones, in place of plain HTTP; a Unix socket stays plain. The \
+                  files are looked at once a second: changed ones hold for new connections, wrong ones are logged and not used.",
+        changed: "New.",
+    },
+    Key {
+        path: "tls.certificate",
+        kind: Kind::Text,
+        need: Need::Required,
+        meaning: "File (PEM) of the certificate and the authorities between it and the root.",
+        changed: "New.",
+    },
+    Key {
+        path: "tls.key",
+        kind: Kind::Text,
+        need: Need::Required,
+        meaning: "File (PEM) of the certificate's private key: RSA, ECDSA or Ed25519, without a passphrase.",
+        changed: "New.",
+    },
+    Key {
+        path: "tls.client_ca",
+        kind: Kind::Text,
+        need: Need::Optional,
+        meaning: "File (PEM) of the authorities for certificates of clients. Without it clients are asked for none. What their names \
+                  may do is said in `credentials_file`; without that file every believed certificate is let in.",
+        changed: "New.",
+    },
+    Key {
+        path: "tls.client_certificates",
+        kind: Kind::OneOf(&["required", OPTIONAL]),
+        need: Need::Default("required"),
+        meaning: "With `client_ca`: whether a client without a certificate is let in, to show a token or a password.",
+        changed: "New.",
+    },
+    Key {
+        path: "tls.handshake_timeout_ms",
+        kind: Kind::Int {
+            min: 100,
+            max: 600_000,
+        },
+        need: Need::Default("5000"),
+        meaning: "From the accepted connection to the end of its handshake; then it is cut.",
+        changed: "New.",
+    },
+    Key {
+        path: "tls.max_handshakes",
+        kind: Kind::Int { min: 1, max: 100_000 },
+        need: Need::Default("256"),
+        meaning: "Handshakes at once. More wait, within their time.",
+        changed: "New.",
+    },
+    Key {
         path: "librdkafka",
         kind: Kind::Headers,
         need: Need::Optional,
@@ -60,8 +119,40 @@ pub(super) struct File {
     topics_allowed: Option<Vec<String>>,
     topics_denied: Option<Vec<String>>,
     credentials_file: Option<PathBuf>,
+    tls: Option<TlsFile>,
     librdkafka: Option<Vec<(String, String)>>,
     librdkafka_files: Option<Vec<(String, PathBuf)>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct TlsFile {
+    certificate: PathBuf,
+    key: PathBuf,
+    client_ca: Option<PathBuf>,
+    client_certificates: String,
+    handshake_timeout_ms: u64,
+    max_handshakes: usize,
+}
+
+/// TLS, tried out; what is wrong with it goes to `problems`.
+pub(super) fn tls<F>(
+    file: &File,
+    document: &Document<F>,
+    problems: &mut Vec<Problem>,
+) -> Option<tls::Settings> {
+    let file = file.tls.as_ref()?;
+    let settings = tls::Settings {
+        certificate: file.certificate.clone(),
+        key: file.key.clone(),
+        client_ca: file.client_ca.clone(),
+        client_optional: file.client_certificates == OPTIONAL,
+        timeout: Duration::from_millis(file.handshake_timeout_ms),
+        max_handshakes: file.max_handshakes,
+    };
+    if let Err(error) = tls::load(&settings) {
+        problems.push(document.problem(&format!("tls.{}", error.key), error.message));
+    }
+    Some(settings)
 }
 
 /// The rules of topics; what is wrong with them goes to `problems`.
