@@ -12,6 +12,8 @@ mod limits;
 #[cfg(test)]
 mod listen;
 #[cfg(test)]
+mod malformed;
+#[cfg(test)]
 mod metadata;
 #[cfg(test)]
 mod ordeal;

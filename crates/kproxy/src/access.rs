@@ -11,7 +11,7 @@ mod logins;
 pub mod password;
 mod principal;
 mod principals;
-mod shown;
+pub(crate) mod shown;
 pub mod token;
 
 use std::net::SocketAddr;

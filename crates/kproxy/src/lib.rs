@@ -21,6 +21,8 @@ mod connection;
 mod encoding;
 pub mod entry;
 pub mod failure;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzed;
 mod gear;
 mod headers;
 mod health;

@@ -18,7 +18,9 @@ use crate::failure::Failure;
 use crate::many::Many;
 use crate::request::{Acks, QueryError, partition_number, topic_name};
 use crate::service::{Arrival, Service};
-use envelope::Embedded;
+pub(crate) use envelope::Embedded;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use envelope::read as read_envelope;
 
 /// What a path of this API names.
 #[derive(Debug, PartialEq, Eq)]

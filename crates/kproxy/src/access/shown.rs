@@ -14,7 +14,7 @@ const ENGINE: GeneralPurpose = GeneralPurpose::new(
 
 /// A user name and a password, or a token.
 #[derive(PartialEq, Eq)]
-pub(super) enum Shown {
+pub(crate) enum Shown {
     /// `Basic`.
     Password {
         /// The name of a principal.
@@ -37,7 +37,7 @@ impl fmt::Debug for Shown {
 
 impl Shown {
     /// Reads the header's value; `None` when it is none of the two.
-    pub(super) fn of(value: &[u8]) -> Option<Self> {
+    pub(crate) fn of(value: &[u8]) -> Option<Self> {
         let value = str::from_utf8(value).ok()?;
         let (scheme, rest) = value.trim().split_once(' ')?;
         let rest = rest.trim();

@@ -21,7 +21,7 @@ const MEDIA_TYPE: &str = "application/vnd.kafka.v2+json";
 
 /// How keys and values are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Embedded {
+pub(crate) enum Embedded {
     /// As JSON; stored as it is written.
     Json,
     /// As base64.
@@ -31,7 +31,7 @@ pub(super) enum Embedded {
 impl Embedded {
     /// What a request says; `None` when it is none of the two.
     #[must_use]
-    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
+    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
         match media_type(headers).as_slice() {
             b"application/vnd.kafka.json.v2+json" => Some(Self::Json),
             b"application/vnd.kafka.binary.v2+json" => Some(Self::Binary),
@@ -82,7 +82,7 @@ struct Header {
 ///
 /// # Errors
 /// What is wrong with the document, for people.
-pub(super) fn read(
+pub(crate) fn read(
     document: &[u8],
     embedded: Embedded,
     partition: Option<i32>,
