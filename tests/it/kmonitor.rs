@@ -1,8 +1,9 @@
-//! kmonitor on a real Kafka and a real ZooKeeper: the bytes it answers, and that nothing stops it.
+//! kmonitor on a real Kafka and a real ZooKeeper: the bytes it answers, the page, and that nothing stops it.
 
 mod api;
 mod faults;
 mod groups;
+mod page;
 mod process;
 mod server;
 mod tools;

@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod backend;
+pub mod browser;
 pub mod checker;
 pub mod cluster;
 pub mod daemon;
@@ -25,6 +26,7 @@ mod znodes;
 
 pub use audit::Audit;
 pub use backend::{Backend, Behaviour, Observer, Seen, When};
+pub use browser::Browser;
 pub use checker::{Produced, Report, check};
 pub use cluster::{Cluster, OwnCluster, cluster, own_cluster};
 pub use daemon::{Daemon, Setup};

@@ -1,4 +1,5 @@
-//! The public server: `GET /delay`, and beside it what the original did not have: `/api/v1`.
+//! The public server: `GET /delay`, and beside it what the original did not have: `/api/v1`,
+//! and the page that shows it.
 //!
 //! Status, content type and empty bodies of `/delay` are those of the original; what it could not say (how many partitions are unknown,
 //! which clusters cannot be read, why a question is refused) is in headers that old callers ignore.
@@ -30,6 +31,7 @@ use self::timed::Timed;
 use crate::board::{Answer, Board};
 use crate::config::Http;
 use crate::meters::HttpMeters;
+use crate::page;
 use crate::query::{Format, Query};
 
 /// Open connections; more wait in the system's queue until one ends.
@@ -159,6 +161,7 @@ fn router(site: Site) -> Router {
         .route("/delay", get(delay))
         .merge(api::router())
         .merge(burrow::router())
+        .merge(page::router())
         .fallback(async || {
             (
                 StatusCode::NOT_FOUND,

@@ -22,6 +22,7 @@ mod members;
 mod meters;
 mod module;
 mod now;
+mod page;
 mod published;
 mod push;
 mod query;

@@ -1,6 +1,7 @@
 //! `cargo xtask`: the local cluster, the demo, the tests, the benchmarks, the soak. Never shipped.
 
 mod bench;
+mod browser;
 mod build;
 mod cluster;
 mod demo;

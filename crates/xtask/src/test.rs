@@ -12,7 +12,7 @@ use ktests::{cluster, daemon, paths};
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::build;
+use crate::{browser, build};
 
 /// Scenarios mostly wait, so more of them run at once than there are cores.
 const THREADS: &str = "4";
@@ -47,6 +47,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 fn in_a_cluster(arguments: &Arguments, variable: Option<(&str, &str)>) -> Result<ExitCode> {
+    if browser::is_needed(arguments.name.as_deref()) {
+        browser::ensure_installed()?;
+    }
     let binaries = build::daemons(build::Profile::Dev)?;
     let base = paths::target().join("test-clusters");
     sweep_abandoned(&base)?;

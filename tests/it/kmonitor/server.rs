@@ -20,7 +20,7 @@ async fn other_questions_are_refused_as_the_original_did() {
         assert_eq!((answer.status, answer.body.as_str()), (400, ""), "{question}");
         assert!(answer.header("x-kmonitor-error").is_some(), "{question}");
     }
-    for path in ["/", "/delay/", "/Delay", "/metrics"] {
+    for path in ["/index.html", "/delay/", "/Delay", "/metrics"] {
         assert_eq!(monitor.get(path).await.status, 404, "{path}");
     }
     for method in ["POST", "PUT", "DELETE"] {
