@@ -92,7 +92,7 @@ function render() {
   const shown = present();
   // Numbers of another place are not left standing while those of this one are on their way.
   const isHidden = (isOfModule) => shown === null || isOfModule !== isModule;
-  for (const id of ["clusters", "modules"]) part(id).hidden = isHidden(false);
+  for (const id of ["title", "clusters", "modules"]) part(id).hidden = isHidden(false);
   for (const id of ["module", "partitions"]) part(id).hidden = isHidden(true);
   part("tools").hidden = shown === null;
   setText(part("listing"), isModule ? "Partitions" : "Modules");

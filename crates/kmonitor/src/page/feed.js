@@ -118,11 +118,12 @@ export class Feed {
     this.#source?.close();
     const source = new EventSource("api/v1/events");
     this.#source = source;
-    source.addEventListener("round", () => {
+    source.addEventListener("round", (event) => {
       this.#isOpen = true;
       this.#retryMs = RETRY_MS.first;
       this.#heard();
-      this.refresh();
+      // A round of another cluster changes nothing about a module.
+      if (this.#place === null || this.#place.cluster === JSON.parse(event.data).cluster) this.refresh();
     });
     source.addEventListener("error", () => {
       this.#lose();

@@ -1,5 +1,5 @@
 //! Two clusters with real and made-up modules: the numbers of the page are those of `/delay`, and a ktransfer that is killed
-//! shows as stopped. With `KTESTS_SCREENSHOTS=DIRECTORY` it takes the pictures of `docs/` on the way.
+//! shows as stopped. With `KTESTS_SCREENSHOTS=DIRECTORY` it takes pictures on the way.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
