@@ -1,11 +1,10 @@
-//! One client of librdkafka: its thread, its callbacks, and the way back of a record's report.
+//! One client of librdkafka: its task, its callbacks, and the way back of a record's report.
 //!
-//! The thread only passes on: it never blocks on anything of ours. The place of a request (its [`Permit`]) travels with the
+//! The task only passes on: it never waits for anything of ours. The place of a request (its [`Permit`]) travels with the
 //! record and is given back by the report, whatever became of the HTTP client.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use kcommon::kafka::client_log;
@@ -24,8 +23,13 @@ use crate::failure::Failure;
 use crate::record::Record;
 use crate::request::Acks;
 
-/// How often the thread looks whether it should end while nothing happens.
-const POLL: Duration = Duration::from_millis(100);
+/// How often a client's task looks for reports of which it was not told.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long a client's task may take to end.
+const END: Duration = Duration::from_millis(500);
+const STEP: Duration = Duration::from_millis(1);
+/// After so many events in a row the task lets others run. An event has the reports of a whole batch.
+const EVENTS: usize = 16;
 
 /// Where a record was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,11 +94,12 @@ struct Callbacks {
     replicated: bool,
 }
 
-/// A client with its thread.
+/// A client with the task that takes its reports.
 pub(crate) struct Client {
     producer: Arc<BaseProducer<Callbacks>>,
     ended: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    /// Wakes the task.
+    wake: Arc<Notify>,
 }
 
 impl ClientContext for Callbacks {
@@ -155,13 +160,12 @@ impl Callbacks {
 }
 
 impl Client {
-    /// Starts a client and its thread, named `name`. Needs no broker. Errors go to `signals`; confirmations that nobody
-    /// waits for are counted in `late`.
+    /// Starts a client and its task; needs a Tokio runtime and no broker. Errors go to `signals`; confirmations that nobody waits
+    /// for are counted in `late`.
     ///
     /// # Errors
     /// librdkafka refuses a setting, or a thread cannot be made.
     pub(crate) fn start(
-        name: &str,
         config: &ClientConfig,
         signals: &Arc<Signals>,
         late: &Counter,
@@ -174,16 +178,13 @@ impl Client {
         };
         let producer: Arc<BaseProducer<Callbacks>> = Arc::new(config.create_with_context(callbacks)?);
         let ended = Arc::new(AtomicBool::new(false));
-        let thread = {
-            let (producer, ended) = (Arc::clone(&producer), Arc::clone(&ended));
-            std::thread::Builder::new()
-                .name(name.to_owned())
-                .spawn(move || poll(&producer, &ended))
-        };
+        let deliveries = Deliveries::new(Arc::clone(&producer));
+        let wake = Arc::clone(deliveries.arrived());
+        tokio::spawn(take(deliveries, Arc::clone(&ended)));
         Ok(Self {
             producer,
             ended,
-            thread: Some(thread.map_err(|error| KafkaError::ClientCreation(error.to_string()))?),
+            wake,
         })
     }
 
@@ -240,21 +241,31 @@ impl Client {
 }
 
 impl Drop for Client {
-    /// Takes up to [`POLL`] and librdkafka's half second for what is still in flight.
+    /// Takes up to [`END`] and librdkafka's half second for what is still in flight: not for a thread that serves requests.
     fn drop(&mut self) {
         self.ended.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread of a Kafka client panicked; its records had no report");
+        self.wake.notify_one();
+        // Whoever lets the producer go last ends it, which blocks: not the task.
+        let end = Instant::now() + END;
+        while Arc::strong_count(&self.producer) > 1 && Instant::now() < end {
+            std::thread::sleep(STEP);
         }
     }
 }
 
-fn poll(producer: &BaseProducer<Callbacks>, ended: &AtomicBool) {
-    let callbacks = Arc::clone(producer.context());
-    let mut deliveries = Deliveries::new(producer);
+/// Takes reports as they come, in the runtime that waits for them: whoever is woken by one is in the same thread's queue.
+async fn take(mut deliveries: Deliveries<Callbacks>, ended: Arc<AtomicBool>) {
+    let callbacks = Arc::clone(deliveries.context());
+    let arrived = Arc::clone(deliveries.arrived());
     while !ended.load(Ordering::Relaxed) {
-        deliveries.poll(POLL, |delivery, waiting| callbacks.delivered(&delivery, *waiting));
+        let mut events = 0;
+        while deliveries.poll(|delivery, waiting| callbacks.delivered(&delivery, *waiting)) {
+            events += 1;
+            if events % EVENTS == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        // A look now and then costs nothing, and nobody waits for ever for a word that was lost.
+        tokio::time::timeout(LOOK, arrived.notified()).await.ok();
     }
 }

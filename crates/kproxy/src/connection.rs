@@ -55,7 +55,7 @@ where
     );
     // A client that never says anything costs no parser.
     match socket.version().await {
-        Ok(Version::Http1) => one_by_one(socket, turn, peer, &service).await,
+        Ok(Version::Http1) => Box::pin(one_by_one(socket, turn, peer, &service)).await,
         Ok(Version::Http2) => Box::pin(side_by_side(socket, turn, peer, &service)).await,
         Err(error) => tracing::debug!(%error, "a connection ended before its first request"),
     }
@@ -67,10 +67,8 @@ async fn one_by_one<I>(socket: Paced<I>, turn: Arc<Turn>, peer: Peer, service: &
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let requests = service_fn(|request| {
-        let (service, turn, peer) = (Arc::clone(service), Arc::clone(&turn), peer.clone());
-        async move { service.answer(&turn, &peer, request).await }
-    });
+    let (turn, peer) = (&*turn, &peer);
+    let requests = service_fn(move |request| service.answer(turn, peer, request));
     let connection = http1::Builder::new()
         // A client may close its side after its request and still get its answer.
         .half_close(true)

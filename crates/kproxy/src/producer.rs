@@ -34,7 +34,6 @@ pub(crate) struct Producers {
 }
 
 struct Level {
-    name: String,
     gears: Box<[Geared]>,
     next: AtomicUsize,
 }
@@ -74,7 +73,7 @@ impl Level {
 }
 
 impl Producers {
-    /// Starts every client. None of them needs a broker for it.
+    /// Starts every client, in a Tokio runtime. None of them needs a broker for it.
     ///
     /// # Errors
     /// librdkafka refuses a setting, or a thread cannot be made.
@@ -83,10 +82,10 @@ impl Producers {
         signals: &Arc<Signals>,
         late: &Counter,
     ) -> Result<Self, KafkaError> {
-        let geared = |name: &str, acks: Acks, gear: Gear| {
+        let geared = |acks: Acks, gear: Gear| {
             let settings = level_config(config, acks, gear);
             let clients: Result<Vec<_>, _> = (0..config.producers)
-                .map(|_| Client::start(name, &settings, signals, late).map(RwLock::new))
+                .map(|_| Client::start(&settings, signals, late).map(RwLock::new))
                 .collect();
             Ok::<_, KafkaError>(Geared {
                 gear,
@@ -95,12 +94,9 @@ impl Producers {
             })
         };
         let level = |acks: Acks| {
-            let name = format!("kafka-acks{acks}");
             let gears = gear::gears(config.linger);
-            let gears: Result<Box<[_]>, _> =
-                gears.into_iter().map(|gear| geared(&name, acks, gear)).collect();
+            let gears: Result<Box<[_]>, _> = gears.into_iter().map(|gear| geared(acks, gear)).collect();
             Ok::<_, KafkaError>(Level {
-                name,
                 gears: gears?,
                 next: AtomicUsize::new(0),
             })
@@ -156,7 +152,7 @@ impl Producers {
                 if !read(place).is_dead() {
                     continue;
                 }
-                let fresh = Client::start(&level.name, config, &self.signals, &self.late)?;
+                let fresh = Client::start(config, &self.signals, &self.late)?;
                 let old =
                     std::mem::replace(&mut *place.write().unwrap_or_else(PoisonError::into_inner), fresh);
                 drop(old);
@@ -302,8 +298,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn librdkafka_takes_every_level() {
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn librdkafka_takes_every_level() {
         let signals = Arc::new(Signals::default());
         for idempotence in [true, false] {
             let config = config::Kafka {
@@ -314,8 +310,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_smallest_and_largest_settings_are_taken_too() {
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn the_smallest_and_largest_settings_are_taken_too() {
         let signals = Arc::new(Signals::default());
         let small = config::Kafka {
             timeout: Duration::from_millis(500),

@@ -11,9 +11,9 @@
 
 pub mod groups;
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::{self, NonNull};
-use std::time::Duration;
+use std::sync::Arc;
 
 use rdkafka::bindings as sys;
 use rdkafka::client::ClientContext;
@@ -21,6 +21,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
 use rdkafka::util::IntoOpaque as _;
+use tokio::sync::Notify;
 
 /// Whether Kafka may have a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,11 +49,25 @@ pub struct Delivery {
     pub timestamp: i64,
 }
 
-/// The event queue of one producer. One thread polls it; [`BaseProducer::poll`] must not be called beside it, except by
-/// the producer's own end, whose reports go to [`ProducerContext::delivery`].
-pub struct Deliveries<'p, C: ProducerContext + 'static> {
-    producer: &'p BaseProducer<C>,
+/// The event queue of one producer. One task polls it; [`BaseProducer::poll`] must not be called beside it, except by the
+/// producer's own end, whose reports go to [`ProducerContext::delivery`].
+pub struct Deliveries<C: ProducerContext + 'static> {
+    producer: Arc<BaseProducer<C>>,
     queue: NonNull<sys::rd_kafka_queue_t>,
+    /// Told whenever the queue was empty and has an event. librdkafka has a pointer to it until `drop`.
+    arrived: Arc<Notify>,
+}
+
+// SAFETY: librdkafka's queues may be used from any thread, and `&mut` keeps the calls here apart; the rest is `Send` by itself.
+unsafe impl<C: ProducerContext + 'static> Send for Deliveries<C> where Arc<BaseProducer<C>>: Send {}
+
+/// librdkafka's word that a queue has an event, from one of its threads and under the queue's lock.
+///
+/// # Safety
+/// `arrived` is the [`Notify`] of a [`Deliveries`].
+unsafe extern "C" fn arrived(_client: *mut sys::rd_kafka_t, arrived: *mut c_void) {
+    // SAFETY: it lives until its `Deliveries` has taken this callback back, which waits for the queue's lock.
+    unsafe { &*arrived.cast::<Notify>() }.notify_one();
 }
 
 /// An event, destroyed with its handle; messages and texts taken from it die with it.
@@ -65,29 +80,50 @@ impl Drop for Event {
     }
 }
 
-impl<'p, C: ProducerContext + 'static> Deliveries<'p, C> {
+impl<C: ProducerContext + 'static> Deliveries<C> {
     /// Takes hold of the producer's queue.
     ///
     /// # Panics
     /// Never: a live client has a main queue.
     #[must_use]
-    pub fn new(producer: &'p BaseProducer<C>) -> Self {
-        // SAFETY: the client is alive as long as the borrow; the call adds a reference that `drop` gives back.
+    pub fn new(producer: Arc<BaseProducer<C>>) -> Self {
+        // SAFETY: the client is alive as long as its producer, which `Self` holds; the call adds a reference that `drop` gives back.
         let queue = unsafe { sys::rd_kafka_queue_get_main(producer.client().native_ptr()) };
+        let queue = NonNull::new(queue).expect("a live client has a main queue");
+        let notify = Arc::new(Notify::new());
+        // SAFETY: the queue is alive; the `Notify` lives until `drop` has taken the callback back.
+        unsafe {
+            let opaque = Arc::as_ptr(&notify).cast_mut().cast();
+            sys::rd_kafka_queue_cb_event_enable(queue.as_ptr(), Some(arrived), opaque);
+        }
+        // What came before has told nobody.
+        notify.notify_one();
         Self {
             producer,
-            queue: NonNull::new(queue).expect("a live client has a main queue"),
+            queue,
+            arrived: notify,
         }
     }
 
-    /// Waits up to `timeout` for an event and passes it on: delivery reports to `deliver`, in the order in which
-    /// librdkafka made them and each exactly once, log lines and errors to the context.
-    pub fn poll(&mut self, timeout: Duration, deliver: impl FnMut(Delivery, C::DeliveryOpaque)) {
-        let millis = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
+    /// The producer's context.
+    #[must_use]
+    pub fn context(&self) -> &Arc<C> {
+        self.producer.context()
+    }
+
+    /// Told whenever there is something to poll after there was nothing; whoever waits may also be woken through it.
+    #[must_use]
+    pub const fn arrived(&self) -> &Arc<Notify> {
+        &self.arrived
+    }
+
+    /// Takes an event, if there is one, and passes it on: delivery reports to `deliver`, in the order in which librdkafka made them
+    /// and each exactly once, log lines and errors to the context. Says whether there was one. Never waits.
+    pub fn poll(&mut self, deliver: impl FnMut(Delivery, C::DeliveryOpaque)) -> bool {
         // SAFETY: the queue is alive until `drop`.
-        let event = unsafe { sys::rd_kafka_queue_poll(self.queue.as_ptr(), millis) };
+        let event = unsafe { sys::rd_kafka_queue_poll(self.queue.as_ptr(), 0) };
         let Some(event) = NonNull::new(event).map(Event) else {
-            return;
+            return false;
         };
         // SAFETY: the event is alive.
         match unsafe { sys::rd_kafka_event_type(event.0.as_ptr()) } {
@@ -96,13 +132,18 @@ impl<'p, C: ProducerContext + 'static> Deliveries<'p, C> {
             sys::RD_KAFKA_EVENT_ERROR => error(&event, &**self.producer.context()),
             _other => {}
         }
+        true
     }
 }
 
-impl<C: ProducerContext + 'static> Drop for Deliveries<'_, C> {
+impl<C: ProducerContext + 'static> Drop for Deliveries<C> {
     fn drop(&mut self) {
-        // SAFETY: gives back the reference that `new` took; nothing uses the queue after it.
-        unsafe { sys::rd_kafka_queue_destroy(self.queue.as_ptr()) }
+        // SAFETY: takes the callback back under the queue's lock, so that none runs after it; then gives back the reference that
+        // `new` took. Nothing uses the queue after it.
+        unsafe {
+            sys::rd_kafka_queue_cb_event_enable(self.queue.as_ptr(), None, ptr::null_mut());
+            sys::rd_kafka_queue_destroy(self.queue.as_ptr());
+        }
     }
 }
 
@@ -193,7 +234,7 @@ fn text(pointer: *const c_char) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::time::Duration;
 
     use rdkafka::ClientConfig;
     use rdkafka::producer::{BaseRecord, DeliveryResult};
@@ -214,14 +255,14 @@ mod tests {
         fn delivery(&self, _result: &DeliveryResult<'_>, _opaque: Box<u64>) {}
     }
 
-    #[test]
-    fn a_record_that_was_never_sent_is_told_so_once_with_its_own_opaque() {
+    #[tokio::test]
+    async fn a_record_that_was_never_sent_is_told_so_once_with_its_own_opaque() {
         let mut config = ClientConfig::new();
         // Port 1 refuses, so nothing is ever sent.
         config
             .set("bootstrap.servers", "127.0.0.1:1")
             .set("message.timeout.ms", "50");
-        let producer: BaseProducer<Context> = config.create_with_context(Context).unwrap();
+        let producer: Arc<BaseProducer<Context>> = Arc::new(config.create_with_context(Context).unwrap());
         for number in 0..3 {
             let record = BaseRecord::with_opaque_to("t", Box::new(number))
                 .payload("x")
@@ -229,13 +270,15 @@ mod tests {
             assert!(producer.send(record).is_ok());
         }
         let mut told = Vec::new();
-        let mut queue = Deliveries::new(&producer);
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while told.len() < 3 && Instant::now() < deadline {
-            queue.poll(Duration::from_millis(100), |delivery, opaque| {
-                told.push((delivery, *opaque));
-            });
-        }
+        let mut queue = Deliveries::new(producer);
+        let reports = async {
+            while told.len() < 3 {
+                queue.arrived().notified().await;
+                while queue.poll(|delivery, opaque| told.push((delivery, *opaque))) {}
+            }
+        };
+        let within = tokio::time::timeout(Duration::from_secs(60), reports).await;
+        within.expect("three reports");
         told.sort_by_key(|(_, number)| *number);
         assert_eq!(
             told.iter().map(|(_, number)| *number).collect::<Vec<_>>(),
