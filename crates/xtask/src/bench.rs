@@ -5,6 +5,7 @@
 //! Everything that is measured is a process of its own, so that its CPU time can be told.
 
 mod backlog;
+mod far;
 mod idle;
 mod kmonitor;
 mod kproxy;
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
-use ktests::cluster::{self, Cluster, Options, OwnCluster};
+use ktests::cluster::{self, Cluster, Front, Options, OwnCluster};
 use ktests::paths;
 use tokio::task::LocalSet;
 
@@ -60,6 +61,16 @@ struct Common {
     shared_cluster: bool,
 }
 
+impl What {
+    /// The private cluster that it wants.
+    fn servers(&self) -> Options {
+        match self {
+            Self::Kproxy(arguments) => arguments.servers(),
+            Self::Ktransfer(_) | Self::Backlog(_) | Self::Idle(_) => Options::default(),
+        }
+    }
+}
+
 impl Common {
     fn length(self) -> Duration {
         Duration::from_secs(u64::from(self.seconds))
@@ -77,6 +88,14 @@ impl Kafka {
         match self {
             Self::Private(own) => &own.cluster,
             Self::Shared(cluster) => cluster,
+        }
+    }
+
+    /// The second listeners of a private cluster's brokers.
+    fn fronts(&self) -> &[Front] {
+        match self {
+            Self::Private(own) => &own.fronts,
+            Self::Shared(_) => &[],
         }
     }
 }
@@ -110,15 +129,15 @@ async fn bench(what: &What) -> Result<()> {
     };
     let kafka = match common.shared_cluster {
         true => Kafka::Shared(crate::cluster::running(&crate::cluster::default_dir())?),
-        false => Kafka::Private(cluster::own_cluster_with(Options::default()).await),
+        false => Kafka::Private(cluster::own_cluster_with(what.servers()).await),
     };
     let version = match &kafka {
-        Kafka::Private(_) => machine::private_kafka(),
+        Kafka::Private(own) => machine::private_kafka(own.cluster.brokers.split(',').count()),
         Kafka::Shared(cluster) => format!("Kafka at {}", cluster.brokers),
     };
     println!("{}", machine::describe(&version)?);
     match what {
-        What::Kproxy(arguments) => kproxy::bench(arguments, kafka.cluster()).await,
+        What::Kproxy(arguments) => kproxy::bench(arguments, &kafka).await,
         What::Ktransfer(arguments) => ktransfer::bench(arguments, kafka.cluster()).await,
         What::Backlog(arguments) => backlog::bench(arguments, kafka.cluster()).await,
         What::Idle(arguments) => idle::bench(arguments, kafka.cluster()).await,

@@ -114,7 +114,7 @@ async fn ktransfer(arguments: &Ktransfer) -> Result<ExitCode> {
     };
     let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
     let length = Duration::from_secs(60 * u64::from(arguments.minutes));
-    println!("{}", machine::describe(&machine::private_kafka())?);
+    println!("{}", machine::describe(&machine::private_kafka(1))?);
     println!(
         "seed {seed}: repeat it with `cargo xtask soak --minutes {} --seed {seed}`",
         arguments.minutes

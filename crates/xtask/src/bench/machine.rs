@@ -26,11 +26,16 @@ pub(crate) fn describe(kafka: &str) -> Result<String> {
     ))
 }
 
-/// The Kafka that a private cluster runs.
-pub(crate) fn private_kafka() -> String {
+/// The Kafka that a private cluster of so many brokers runs.
+pub(crate) fn private_kafka(brokers: usize) -> String {
+    let brokers = if brokers == 1 {
+        "one broker".to_owned()
+    } else {
+        format!("{brokers} brokers")
+    };
     std::env::var("KAFKA_HOME").map_or_else(
-        |_unset| format!("Kafka {} in ZooKeeper mode, one broker", cluster::KAFKA_3),
-        |home| format!("Kafka of {home}, one broker"),
+        |_unset| format!("Kafka {} in ZooKeeper mode, {brokers}", cluster::KAFKA_3),
+        |home| format!("Kafka of {home}, {brokers}"),
     )
 }
 

@@ -22,7 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 use tokio::task::{JoinSet, LocalSet};
 
-use super::sink;
+use super::{far, sink};
 
 /// An answer as long as kproxy's.
 const ANSWER: &str = r#"{"topic":"bench-1234567","partition":3,"offset":123456,"timestamp":1700000000000}"#;
@@ -33,6 +33,8 @@ const START: Duration = Duration::from_secs(20);
 pub(crate) enum Yardstick {
     /// Reads each request's body and answers 200.
     Server { port: u16 },
+    /// Passes everything on to `target`, `micros` later in each direction.
+    Far { port: u16, target: u16, micros: u64 },
     /// Counts requests and answers 200, after `usual` milliseconds, or `slow` ones for one request of `one_in`.
     Sink {
         port: u16,
@@ -61,6 +63,7 @@ pub(crate) fn run(yardstick: &Yardstick) -> Result<ExitCode> {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             runtime.block_on(serve(port))?;
         }
+        Yardstick::Far { port, target, micros } => far::serve(port, target, Duration::from_micros(micros))?,
         Yardstick::Sink {
             port,
             usual,
@@ -113,6 +116,12 @@ impl Running {
     /// Starts the server of kproxy's benchmark.
     pub(super) async fn server() -> Result<Self> {
         Self::listening(ports::free_port(), "server", &[]).await
+    }
+
+    /// Starts a proxy at `port` that makes `target` this far away, there and back.
+    pub(super) async fn far(port: u16, target: u16, round_trip: Duration) -> Result<Self> {
+        let micros = (round_trip / 2).as_micros().to_string();
+        Self::listening(port, "far", &[&target.to_string(), &micros]).await
     }
 
     /// Starts a backend that has counted nothing yet.
