@@ -23,8 +23,9 @@ const PARTITIONS: i32 = 8;
 const FAULT: Duration = Duration::from_secs(3);
 /// How long a client that was refused, or found nobody, waits before its next post.
 const AGAIN: Duration = Duration::from_millis(50);
-/// Posts that are stored between two faults.
+/// Records that are stored between two faults: so many at least, and so much of a long run.
 const BETWEEN: usize = 500;
+const OF_A_RUN: usize = 50;
 /// Ten times what a recovery should take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -156,18 +157,20 @@ impl Ordeal {
             let client = client(number, self.port, self.topic.clone(), progress, stop.clone());
             clients.spawn(client);
         }
-        self.stores_more().await;
+        self.stores_more(BETWEEN).await;
+        let between = (posts / OF_A_RUN).saturating_sub(BETWEEN);
         let mut round = 0;
         while round == 0 || self.progress.posts.load(Ordering::Relaxed) < posts {
             for fault in Fault::EVERY {
                 self.commit(fault, round).await?;
                 let healed = Instant::now();
-                self.stores_more().await;
+                self.stores_more(BETWEEN).await;
                 let seconds = healed.elapsed().as_secs_f64();
                 let posts = self.progress.posts.load(Ordering::Relaxed);
                 say(&format!(
                     "{posts} posts: {fault}; {BETWEEN} more stored {seconds:.1} s after its end"
                 ));
+                self.stores_more(between).await;
             }
             round += 1;
         }
@@ -183,9 +186,9 @@ impl Ordeal {
         Ok(judge(&witnesses, &records))
     }
 
-    async fn stores_more(&self) {
+    async fn stores_more(&self, count: usize) {
         let stored = || self.progress.stored.load(Ordering::Relaxed);
-        let enough = stored() + BETWEEN;
+        let enough = stored() + count;
         eventually("records are stored", PATIENCE, async || stored() >= enough).await;
     }
 

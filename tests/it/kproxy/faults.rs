@@ -2,10 +2,16 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use ktests::{Cluster, OwnCluster, eventually, own_cluster};
 
 use super::world::{Answer, PATIENCE, Proxy, topic};
+
+/// Ten times the promised time until brokers that are gone, or silent for `stall_timeout_ms`, are known to be away.
+const AWAY: Duration = Duration::from_secs(10);
+/// The same until records are stored again after their return.
+const BACK: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn without_a_broker_it_starts_says_so_and_recovers() {
@@ -20,7 +26,7 @@ async fn without_a_broker_it_starts_says_so_and_recovers() {
     let query = format!("topic={topic}&key=a");
     proxy.post(&query, "x").await.refused(503, "brokers_away");
     own.start_broker().await.unwrap();
-    eventually("records are taken", PATIENCE, async || {
+    eventually("records are taken", BACK, async || {
         proxy.post(&query, "x").await.status == 200
     })
     .await;
@@ -73,14 +79,14 @@ impl Proxy {
 
     async fn stores_more(&self, count: f64) {
         let before = self.requests("stored").await;
-        eventually("records are stored", PATIENCE, async || {
+        eventually("records are stored", BACK, async || {
             self.requests("stored").await > before + count
         })
         .await;
     }
 
     async fn refuses(&self) {
-        eventually("requests are refused", PATIENCE, async || {
+        eventually("requests are refused", AWAY, async || {
             self.requests("brokers_away").await > 100.0
         })
         .await;

@@ -43,6 +43,11 @@ async fn clients_that_open_and_reset_connections_cost_little() {
 }
 
 #[tokio::test]
+async fn ten_thousand_idle_connections_cost_less_than_150_mib() {
+    attack(Attack::Idle).await;
+}
+
+#[tokio::test]
 async fn of_an_overload_what_is_taken_is_stored_soon_and_the_rest_is_refused_at_once() {
     let own = own_cluster_with(Options {
         heap_mb: 512,
