@@ -66,7 +66,7 @@ impl What {
     fn servers(&self) -> Options {
         match self {
             Self::Kproxy(arguments) => arguments.servers(),
-            Self::Ktransfer(_) | Self::Backlog(_) | Self::Idle(_) => Options::default(),
+            Self::Ktransfer(_) | Self::Kmonitor(_) | Self::Backlog(_) | Self::Idle(_) => Options::default(),
         }
     }
 }
