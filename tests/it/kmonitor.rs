@@ -3,6 +3,7 @@
 mod api;
 mod faults;
 mod groups;
+mod notify;
 mod page;
 mod process;
 mod server;

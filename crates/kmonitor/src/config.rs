@@ -12,6 +12,7 @@ use kcommon::{admin, logging, zookeeper};
 use serde::Deserialize;
 
 use crate::follow::Fixed;
+use crate::notify;
 use crate::state::Limits;
 
 pub use schema::SCHEMA;
@@ -37,6 +38,8 @@ pub struct Config {
     pub stalled_after: Duration,
     /// When nobody has owned it for so long, it is called stopped.
     pub stopped_after: Duration,
+    /// Who is told of trouble; `None` = nobody.
+    pub(crate) notifiers: Option<notify::Settings>,
 }
 
 /// One cluster to watch.
@@ -123,6 +126,7 @@ struct File {
     http_server: HttpFile,
     falcon: Option<FalconFile>,
     admin: Option<admin::File>,
+    notifiers: Option<notify::File>,
     #[serde(flatten)]
     clusters: BTreeMap<String, ClusterFile>,
 }
@@ -164,13 +168,19 @@ struct ClusterFile {
 }
 
 fn checked(document: Document<File>) -> Result<Config, Invalid> {
-    Invalid::check(problems(&document))?;
+    let mut problems = problems(&document);
+    let notifiers = notifiers(&document).unwrap_or_else(|found| {
+        problems.extend(found);
+        None
+    });
+    Invalid::check(problems)?;
     let File {
         base,
         http_server,
         falcon,
         admin,
         clusters,
+        ..
     } = document.file;
     Ok(Config {
         base: Base::new(base.log, admin.as_ref()),
@@ -186,7 +196,15 @@ fn checked(document: Document<File>) -> Result<Config, Invalid> {
             read_timeout: limit(http_server.read_timeout_ms),
             write_timeout: limit(http_server.write_timeout_ms),
         },
+        notifiers,
     })
+}
+
+fn notifiers(document: &Document<File>) -> Result<Option<notify::Settings>, Vec<Problem>> {
+    let file = &document.file;
+    let complain = |key: &str, message| document.problem(key, message);
+    let read = |section| notify::read(section, &file.base.clusters, &complain);
+    file.notifiers.as_ref().map(read).transpose()
 }
 
 /// What the table of keys cannot say: the two lists of clusters must agree, and a chroot is a path.

@@ -21,6 +21,7 @@ mod logs;
 mod members;
 mod meters;
 mod module;
+mod notify;
 mod now;
 mod page;
 mod published;
@@ -50,6 +51,7 @@ use crate::board::Board;
 use crate::clock::Clock;
 use crate::collector::Watch;
 use crate::config::{Cluster, Config};
+use crate::notify::Notifiers;
 
 /// Watches the clusters and answers until the stop is requested.
 ///
@@ -73,6 +75,10 @@ pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
         .iter()
         .map(|cluster| fixed(cluster).unseen(clock.now()));
     let board = Board::new(unseen);
+    let notifiers = config
+        .notifiers
+        .clone()
+        .map(|settings| Notifiers::start(settings, &board, clock));
     let mut tasks = JoinSet::new();
     for cluster in &config.clusters {
         tasks.spawn(collector::watch(Watch {
@@ -96,5 +102,8 @@ pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
     drop(shown);
     // Nothing of theirs is worth waiting for: they only read.
     tasks.shutdown().await;
+    if let Some(notifiers) = notifiers {
+        notifiers.finish().await;
+    }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The metrics of kmonitor: how it is itself, and two gauges of lag per cluster. Names are constants here only.
 //!
-//! Labels are bounded by the configuration (`cluster`) or by this file (`source`, `result`, `reason`): a module's or a
+//! Labels are bounded by the configuration (`cluster`, `receiver`) or by this file (`source`, `result`, `reason`): a module's or a
 //! topic's name is never a label here, because a series in the recorder stays; those are in [`crate::exposition`].
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -34,6 +34,14 @@ pub(crate) const REQUESTS: &str = "kmonitor_requests_total";
 pub(crate) const PUSHES: &str = "kmonitor_falcon_pushes_total";
 /// Open connections to the public server.
 pub(crate) const CONNECTIONS: &str = "kmonitor_connections";
+/// Messages to a `receiver`, by `result`: `delivered`, `failed` (given up), `dropped` (the queue was full).
+pub(crate) const NOTIFICATIONS: &str = "kmonitor_notifications_total";
+/// Attempts beyond the first to deliver a message to a `receiver`.
+pub(crate) const NOTIFICATION_RETRIES: &str = "kmonitor_notification_retries_total";
+/// Messages that wait for a `receiver`.
+pub(crate) const NOTIFICATION_QUEUE: &str = "kmonitor_notification_queue";
+/// Open events of a cluster, whether or not this kmonitor sends.
+pub(crate) const OPEN_EVENTS: &str = "kmonitor_open_events";
 
 /// What one cluster's task records.
 #[derive(Debug)]
@@ -166,6 +174,42 @@ impl PushMeters {
         let counter = if well { &self.succeeded } else { &self.failed };
         counter.increment(1);
     }
+}
+
+/// What one receiver's task records.
+#[derive(Clone, Debug)]
+pub(crate) struct ReceiverMeters {
+    /// Messages that the receiver has taken.
+    pub(crate) delivered: Counter,
+    /// Messages that were given up.
+    pub(crate) failed: Counter,
+    /// Messages that made room for newer ones.
+    pub(crate) dropped: Counter,
+    /// Further attempts.
+    pub(crate) retried: Counter,
+    /// Messages that wait.
+    pub(crate) queue: Gauge,
+}
+
+impl ReceiverMeters {
+    /// Registers the series.
+    #[must_use]
+    pub(crate) fn new(receiver: &str) -> Self {
+        let receiver = || receiver.to_owned();
+        let result = |result| metrics::counter!(NOTIFICATIONS, "receiver" => receiver(), "result" => result);
+        Self {
+            delivered: result("delivered"),
+            failed: result("failed"),
+            dropped: result("dropped"),
+            retried: metrics::counter!(NOTIFICATION_RETRIES, "receiver" => receiver()),
+            queue: metrics::gauge!(NOTIFICATION_QUEUE, "receiver" => receiver()),
+        }
+    }
+}
+
+/// So many events of a cluster are open.
+pub(crate) fn open_events(cluster: &str, count: usize) {
+    metrics::gauge!(OPEN_EVENTS, "cluster" => cluster.to_owned()).set(approximate(count as u64));
 }
 
 /// The exporter's numbers are floating point, exact up to 2^53.

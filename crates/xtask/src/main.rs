@@ -6,6 +6,7 @@ mod build;
 mod cluster;
 mod demo;
 mod docs;
+mod mailserver;
 mod soak;
 #[cfg(test)]
 mod structure;

@@ -2,6 +2,8 @@
 
 use kcommon::config::{ADMIN_KEYS, Key, Kind, LOG_KEYS, Need, Schema};
 
+use crate::notify;
+
 /// The longest time-out or interval that a file may name, in milliseconds: a day.
 const MAX_MS: i64 = 86_400_000;
 
@@ -16,6 +18,10 @@ pub const SCHEMA: Schema = Schema {
         ("", FALCON_KEYS),
         ("", CLUSTER_KEYS),
         ("", ADMIN_KEYS),
+        ("", notify::KEYS),
+        ("notifiers.clusters.*", notify::RULE_KEYS),
+        ("notifiers.clusters.*.modules.*", notify::RULE_KEYS),
+        ("notifiers", notify::RECEIVER_KEYS),
     ],
 };
 
