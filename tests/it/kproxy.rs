@@ -25,6 +25,8 @@ mod rest;
 mod siege;
 mod stop;
 #[cfg(test)]
+mod systemd;
+#[cfg(test)]
 mod tls;
 #[cfg(test)]
 mod world;

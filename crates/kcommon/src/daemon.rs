@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::cli::{Asked, Binary, Tool};
 use crate::shutdown::{Signals, Stop};
+use crate::supervisor::Supervisor;
 use crate::{admin, cli, config, logging, meters, readiness, tls};
 
 /// Exit status of a wrong configuration (`EX_CONFIG` of sysexits).
@@ -58,6 +59,8 @@ pub struct Context {
     pub stop: Stop,
     /// Where parts say whether they are ready.
     pub readiness: readiness::Readiness,
+    /// Who is told that the daemon has started, once by each daemon.
+    pub supervisor: Supervisor,
 }
 
 /// A failure that ends the daemon.
@@ -215,6 +218,7 @@ where
     let context = Context {
         stop: Stop::new(),
         readiness: readiness::Readiness::new(),
+        supervisor: Supervisor::from_env(),
     };
     let signals = Signals::take().map_err(|error| Failure::new(format!("no signal handlers: {error}")))?;
     let reopen = log
@@ -240,6 +244,8 @@ where
             admin_end.clone(),
         ));
     }
+    let report = context.supervisor.clone();
+    tokio::spawn(report.report(context.readiness.clone(), context.stop.clone()));
     tokio::spawn(meters.upkeep());
     tokio::spawn(reopen);
     let forced = tokio::spawn(signals.watch(context.stop.clone()));

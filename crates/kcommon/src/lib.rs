@@ -9,5 +9,6 @@ pub mod logging;
 pub mod meters;
 pub mod readiness;
 pub mod shutdown;
+pub mod supervisor;
 pub mod tls;
 pub mod zookeeper;

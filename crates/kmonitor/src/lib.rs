@@ -68,6 +68,7 @@ pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
         ))
     })?;
     tracing::info!(port, clusters = config.clusters.len(), "answering");
+    context.supervisor.started();
     let clock = Clock::start();
     let fixed = |cluster: &Cluster| config.fixed(cluster);
     let unseen = config

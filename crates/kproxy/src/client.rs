@@ -22,6 +22,7 @@ use crate::admission::Permit;
 use crate::failure::Failure;
 use crate::record::Record;
 use crate::request::Acks;
+use crate::statistics::ClientMeters;
 
 /// How often a client's task looks for reports of which it was not told.
 const LOOK: Duration = Duration::from_secs(1);
@@ -89,6 +90,7 @@ impl Signals {
 struct Callbacks {
     signals: Arc<Signals>,
     late: Counter,
+    meters: ClientMeters,
     dead: AtomicBool,
     /// Whether records wait for all replicas.
     replicated: bool,
@@ -96,6 +98,7 @@ struct Callbacks {
 
 /// A client with the task that takes its reports.
 pub(crate) struct Client {
+    name: String,
     producer: Arc<BaseProducer<Callbacks>>,
     ended: Arc<AtomicBool>,
     /// Wakes the task.
@@ -105,6 +108,10 @@ pub(crate) struct Client {
 impl ClientContext for Callbacks {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         client_log::log(level, facility, message);
+    }
+
+    fn stats_raw(&self, told: &[u8]) {
+        self.meters.take(told);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -160,12 +167,13 @@ impl Callbacks {
 }
 
 impl Client {
-    /// Starts a client and its task; needs a Tokio runtime and no broker. Errors go to `signals`; confirmations that nobody waits
-    /// for are counted in `late`.
+    /// Starts a client and its task; needs a Tokio runtime and no broker. `name`, one of few, is its name in metrics. Errors go to
+    /// `signals`; confirmations that nobody waits for are counted in `late`.
     ///
     /// # Errors
     /// librdkafka refuses a setting, or a thread cannot be made.
     pub(crate) fn start(
+        name: &str,
         config: &ClientConfig,
         signals: &Arc<Signals>,
         late: &Counter,
@@ -173,6 +181,7 @@ impl Client {
         let callbacks = Callbacks {
             signals: Arc::clone(signals),
             late: late.clone(),
+            meters: ClientMeters::register(name),
             dead: AtomicBool::new(false),
             replicated: config.get("acks") == Some(Acks::All.as_str()),
         };
@@ -182,10 +191,16 @@ impl Client {
         let wake = Arc::clone(deliveries.arrived());
         tokio::spawn(take(deliveries, Arc::clone(&ended)));
         Ok(Self {
+            name: name.to_owned(),
             producer,
             ended,
             wake,
         })
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// For questions about the cluster.

@@ -53,7 +53,12 @@ impl Cluster {
         meters: Meters,
     ) -> Result<Self, KafkaError> {
         Ok(Self {
-            client: Arc::new(Client::start(&base_config(config), signals, &meters.late)?),
+            client: Arc::new(Client::start(
+                "metadata",
+                &base_config(config),
+                signals,
+                &meters.late,
+            )?),
             signals: Arc::clone(signals),
             meters,
             away: AtomicBool::new(true),

@@ -43,6 +43,7 @@ mod rest;
 mod run;
 mod server;
 mod service;
+mod statistics;
 mod streams;
 pub mod tls;
 mod tools;

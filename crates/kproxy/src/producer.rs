@@ -20,6 +20,7 @@ use crate::gear::{self, Gear};
 use crate::options;
 use crate::record::Record;
 use crate::request::Acks;
+use crate::statistics;
 
 /// How often a flush looks whether it is done.
 const FLUSH_STEP: Duration = Duration::from_millis(5);
@@ -85,7 +86,10 @@ impl Producers {
         let geared = |acks: Acks, gear: Gear| {
             let settings = level_config(config, acks, gear);
             let clients: Result<Vec<_>, _> = (0..config.producers)
-                .map(|_| Client::start(&settings, signals, late).map(RwLock::new))
+                .map(|number| {
+                    let name = format!("acks{acks}-{}ms-{number}", gear.linger.as_millis());
+                    Client::start(&name, &settings, signals, late).map(RwLock::new)
+                })
                 .collect();
             Ok::<_, KafkaError>(Geared {
                 gear,
@@ -152,7 +156,8 @@ impl Producers {
                 if !read(place).is_dead() {
                     continue;
                 }
-                let fresh = Client::start(config, &self.signals, &self.late)?;
+                let name = read(place).name().to_owned();
+                let fresh = Client::start(&name, config, &self.signals, &self.late)?;
                 let old =
                     std::mem::replace(&mut *place.write().unwrap_or_else(PoisonError::into_inner), fresh);
                 drop(old);
@@ -263,6 +268,7 @@ fn level_config(config: &config::Kafka, acks: Acks, gear: Gear) -> ClientConfig 
     client
         .set("acks", acks.as_str())
         .set("partitioner", "fnv1a_random")
+        .set("statistics.interval.ms", statistics::EVERY_MS)
         .set("linger.ms", gear.linger.as_millis().to_string())
         .set("max.in.flight", in_flight.to_string())
         .set("enable.idempotence", idempotent.to_string())

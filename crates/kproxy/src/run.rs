@@ -70,6 +70,7 @@ pub async fn run(mut config: Config, context: Context) -> Result<(), Failure> {
     let relief = tokio::spawn(relief(Arc::clone(&service), signals));
     let reloads = tokio::spawn(reloads(credentials, tls.clone()));
     stopping.ready();
+    context.supervisor.started();
     context.stop.requested().await;
 
     stopping.not_ready("stopping");

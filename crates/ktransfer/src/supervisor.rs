@@ -82,6 +82,7 @@ pub async fn run(config: config::Main, context: Context) -> Result<(), Failure> 
         modules = config.modules.len(),
         "ktransfer started"
     );
+    context.supervisor.started();
     let (stop_modules, stop_keeper) = (CancellationToken::new(), CancellationToken::new());
     let mut modules = JoinSet::new();
     for enabled in config.modules {

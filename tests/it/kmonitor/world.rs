@@ -7,6 +7,7 @@ use std::time::Duration;
 use kcommon::daemon::Context;
 use kcommon::readiness::Readiness;
 use kcommon::shutdown::Stop;
+use kcommon::supervisor::Supervisor;
 use ktests::{Cluster, NewRecord, eventually, ports};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -144,6 +145,7 @@ impl Monitor {
         let context = Context {
             stop: Stop::new(),
             readiness: Readiness::new(),
+            supervisor: Supervisor::default(),
         };
         let (stop, readiness) = (context.stop.clone(), context.readiness.clone());
         let task = tokio::spawn(async move { kmonitor::run(config, context).await.unwrap() });

@@ -118,7 +118,7 @@ impl<C: ProducerContext + 'static> Deliveries<C> {
     }
 
     /// Takes an event, if there is one, and passes it on: delivery reports to `deliver`, in the order in which librdkafka made them
-    /// and each exactly once, log lines and errors to the context. Says whether there was one. Never waits.
+    /// and each exactly once, log lines, errors and statistics to the context. Says whether there was one. Never waits.
     pub fn poll(&mut self, deliver: impl FnMut(Delivery, C::DeliveryOpaque)) -> bool {
         // SAFETY: the queue is alive until `drop`.
         let event = unsafe { sys::rd_kafka_queue_poll(self.queue.as_ptr(), 0) };
@@ -130,6 +130,7 @@ impl<C: ProducerContext + 'static> Deliveries<C> {
             sys::RD_KAFKA_EVENT_DR => deliveries::<C>(&event, deliver),
             sys::RD_KAFKA_EVENT_LOG => log(&event, &**self.producer.context()),
             sys::RD_KAFKA_EVENT_ERROR => error(&event, &**self.producer.context()),
+            sys::RD_KAFKA_EVENT_STATS => statistics(&event, &**self.producer.context()),
             _other => {}
         }
         true
@@ -218,6 +219,15 @@ fn error(event: &Event, context: &impl ClientContext) {
         )
     };
     context.error(KafkaError::Global(code.into()), &text(reason));
+}
+
+fn statistics(event: &Event, context: &impl ClientContext) {
+    // SAFETY: the event is alive and one of statistics; the call only reads it.
+    let told = unsafe { sys::rd_kafka_event_stats(event.0.as_ptr()) };
+    if !told.is_null() {
+        // SAFETY: the text ends with a zero and lives as long as the event, which outlives this call.
+        context.stats_raw(unsafe { CStr::from_ptr(told) }.to_bytes());
+    }
 }
 
 /// A text of librdkafka's, copied.
