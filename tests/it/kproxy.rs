@@ -3,10 +3,14 @@
 #[cfg(test)]
 mod access;
 #[cfg(test)]
+mod api;
+#[cfg(test)]
 mod batch;
 mod clients;
 #[cfg(test)]
 mod credentials;
+#[cfg(test)]
+mod examples;
 mod faults;
 mod limits;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 /// How often samples are moved into their buckets; without it they pile up until somebody scrapes.
-const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+const UPKEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// Bucket bounds of every histogram whose name ends in `_seconds`: half a millisecond (a local push) to 30 s (the longest
 /// time-out by default).

@@ -110,18 +110,15 @@ fn push_place(text: &mut String, stored: Stored) {
     push(text, stored.timestamp);
 }
 
-/// Any other status: what happened, and whether the record may be stored. `close` ends the connection after it.
+/// Any other status: what happened, and whether the record may be stored.
 #[must_use]
-pub(crate) fn failed(failure: &Failure, close: bool) -> Answer {
+pub(crate) fn failed(failure: &Failure) -> Answer {
     let mut answer = json(told(failure).to_string());
     let told = failure.told();
     *answer.status_mut() = told.status;
     let headers = answer.headers_mut();
-    if *failure == Failure::Method {
-        headers.insert(ALLOW, HeaderValue::from_static("POST"));
-    }
-    if close {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    if let Failure::Method(allowed) = failure {
+        headers.insert(ALLOW, HeaderValue::from_static(allowed));
     }
     advise(&mut answer, failure);
     answer
@@ -208,10 +205,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_failure_is_told_with_code_message_and_outcome() {
-        let answer = failed(&Failure::BrokersAway, true);
+        let answer = failed(&Failure::BrokersAway);
         assert_eq!(answer.status(), 503);
         assert_eq!(answer.headers()[RETRY_AFTER], "1");
-        assert_eq!(answer.headers()[CONNECTION], "close");
         let told: serde_json::Value = serde_json::from_str(&text(answer).await).unwrap();
         assert_eq!(told["error"]["code"], "brokers_away");
         assert_eq!(told["error"]["outcome"], "not_persisted");
@@ -239,6 +235,6 @@ mod tests {
 
     #[test]
     fn a_wrong_method_is_told_the_right_one() {
-        assert_eq!(failed(&Failure::Method, false).headers()[ALLOW], "POST");
+        assert_eq!(failed(&Failure::Method("POST")).headers()[ALLOW], "POST");
     }
 }

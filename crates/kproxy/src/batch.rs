@@ -61,10 +61,11 @@ impl Service {
             body,
             began,
             peer,
+            noted,
         } = request;
         let caller = self.gate.caller(&head.headers, peer).await?;
         if head.method != Method::POST {
-            return Err(Failure::Method);
+            return Err(Failure::Method("POST"));
         }
         let format = Format::of(head)?;
         // A compressed stream would have to be decoded piece by piece; a single record's body is decoded whole.
@@ -73,6 +74,7 @@ impl Service {
         }
         let query = head.uri.query().unwrap_or_default();
         let batch = request::parse_batch(query, self.http.legacy_acks)?;
+        noted.records(&batch.topic, batch.acks);
         caller.check(&batch.topic, Some(batch.acks))?;
         if self.cluster.is_away() {
             return Err(Failure::BrokersAway);
@@ -82,6 +84,7 @@ impl Service {
         let mut many = Many::new(self, &caller, (&batch.topic, batch.acks), permit);
         let mut pieces = self.receiver(began, self.http.max_batch, &caller).pieces(body);
         let end = self.take_all(&mut pieces, format, &mut many).await;
+        noted.bytes = pieces.received;
         let reports = many.finish().await;
         if reports.is_empty() {
             return Err(end.err().unwrap_or(Failure::EmptyBody));

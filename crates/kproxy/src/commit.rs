@@ -30,9 +30,11 @@ impl Service {
             body,
             began,
             peer,
+            noted,
         } = request;
         let caller = self.gate.caller(&head.headers, peer).await?;
         let commit = self.check_head(head)?;
+        noted.records(&commit.topic, commit.acks);
         caller.check(&commit.topic, Some(commit.acks))?;
         let encoding = Encoding::of(&head.headers)?;
         let announced = body.size_hint().exact();
@@ -52,7 +54,7 @@ impl Service {
             let (body, permit) = receiver.receive(body, encoding, permit).await?;
             (Some(body), permit)
         };
-        let bytes = body.as_ref().map_or(0, Bytes::len);
+        noted.bytes = body.as_ref().map_or(0, Bytes::len);
         let sent = Instant::now();
         let record = Record {
             topic: &commit.topic,
@@ -72,24 +74,17 @@ impl Service {
             Err(refusal) => Err(refusal),
         };
         let stored = self.judge(&commit.topic, commit.partition.is_some(), report)?;
+        self.meters.read_seconds.record(sent - began);
         self.meters.kafka_seconds.record(sent.elapsed());
-        self.meters.body_bytes.increment(bytes as u64);
+        self.meters.request_seconds.record(began.elapsed());
+        self.meters.body_bytes.increment(noted.bytes as u64);
         self.meters.stored(commit.acks);
-        tracing::debug!(
-            topic = &*commit.topic,
-            partition = stored.partition,
-            offset = stored.offset,
-            acks = commit.acks.as_str(),
-            bytes,
-            seconds = began.elapsed().as_secs_f64(),
-            "record stored"
-        );
         Ok(answer::stored(&commit.topic, stored))
     }
 
     fn check_head<'h>(&self, head: &'h Parts) -> Result<Commit<'h>, Failure> {
         if head.method != Method::POST {
-            return Err(Failure::Method);
+            return Err(Failure::Method("POST"));
         }
         let query = head.uri.query().unwrap_or_default();
         Ok(request::parse(query, self.http.legacy_acks)?)

@@ -112,9 +112,9 @@ pub enum Failure {
     /// No such path.
     #[error("there is nothing at this path; records are taken by POST /commit?topic=NAME")]
     NoSuchPath,
-    /// The path takes POST only.
-    #[error("this path takes POST only")]
-    Method,
+    /// The path takes these methods only.
+    #[error("this path takes {0} only")]
+    Method(&'static str),
     /// The topic does not exist.
     #[error("the topic does not exist; create it, then send the record again")]
     UnknownTopic,
@@ -237,7 +237,7 @@ impl Failure {
             Self::TooManyAttempts(seconds) => Told::later(*seconds, "too_many_attempts"),
             Self::Quota(_, seconds) => Told::later(*seconds, "quota_exceeded"),
             Self::NoSuchPath => not(StatusCode::NOT_FOUND, "not_found"),
-            Self::Method => not(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::Method(_) => not(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::UnknownTopic => not(StatusCode::NOT_FOUND, "unknown_topic"),
             Self::UnknownPartition => not(StatusCode::NOT_FOUND, "unknown_partition"),
             Self::Slow(_) => not(StatusCode::REQUEST_TIMEOUT, "slow_request"),
@@ -374,7 +374,7 @@ mod tests {
             (Failure::Quota(Quota::Bytes, 3), 429, NotPersisted),
             (Failure::LoginBusy, 503, NotPersisted),
             (Failure::NoSuchPath, 404, NotPersisted),
-            (Failure::Method, 405, NotPersisted),
+            (Failure::Method("POST"), 405, NotPersisted),
             (Failure::UnknownTopic, 404, NotPersisted),
             (Failure::UnknownPartition, 404, NotPersisted),
             (Failure::Slow(slow), 408, NotPersisted),

@@ -168,7 +168,7 @@ impl<'s> Many<'s> {
         };
         match &report {
             Ok(_stored) => meters.stored(self.acks),
-            Err(failure) => meters.failed(failure.told().code),
+            Err(failure) => meters.failed(failure.told().code, Some(self.acks)),
         }
         self.reports.push(report);
     }

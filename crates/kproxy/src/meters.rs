@@ -11,6 +11,8 @@ use crate::request::Acks;
 pub const REQUESTS: &str = "kproxy_requests_total";
 /// From the first byte of a request to its answer, stored records only, seconds.
 pub const REQUEST_SECONDS: &str = "kproxy_request_seconds";
+/// From the first byte of a request to the hand-over of its record to the producer, stored records only, seconds.
+pub const READ_SECONDS: &str = "kproxy_read_seconds";
 /// From the hand-over to the producer to the broker's confirmation, stored records only, seconds.
 pub const KAFKA_SECONDS: &str = "kproxy_kafka_seconds";
 /// Bytes of the bodies of stored records.
@@ -109,6 +111,8 @@ pub struct Meters {
     stored: [Counter; 3],
     /// See [`REQUEST_SECONDS`].
     pub request_seconds: Histogram,
+    /// See [`READ_SECONDS`].
+    pub read_seconds: Histogram,
     /// See [`KAFKA_SECONDS`].
     pub kafka_seconds: Histogram,
     /// See [`BODY_BYTES`].
@@ -140,6 +144,7 @@ impl Meters {
         Self {
             stored: Acks::EVERY.map(|acks| counter!(REQUESTS, "result" => "stored", "acks" => acks.as_str())),
             request_seconds: histogram!(REQUEST_SECONDS),
+            read_seconds: histogram!(READ_SECONDS),
             kafka_seconds: histogram!(KAFKA_SECONDS),
             body_bytes: counter!(BODY_BYTES),
             in_flight: gauge!(IN_FLIGHT),
@@ -160,8 +165,9 @@ impl Meters {
     }
 
     /// A request failed. Looks the handle up: failures are rare, or cheap anyway.
-    pub fn failed(&self, code: &'static str) {
-        counter!(REQUESTS, "result" => code, "acks" => "").increment(1);
+    pub fn failed(&self, code: &'static str, acks: Option<Acks>) {
+        let acks = acks.map_or("", Acks::as_str);
+        counter!(REQUESTS, "result" => code, "acks" => acks).increment(1);
     }
 
     /// A connection was cut.

@@ -72,18 +72,14 @@ fn name(part: &str) -> Result<Cow<'_, str>, Failure> {
 }
 
 impl Service {
-    /// The answer to a path of this API, in its form whatever happens; `None` when it is another path.
+    /// The answer to a path of this API; `None` when it is another path.
     pub(super) async fn rest(&self, request: Arrival<'_>) -> Option<Result<Answer, Failure>> {
         let resource = Resource::of(request.head.uri.path())?;
-        let allowed = resource.as_ref().map_or("GET, POST", Resource::allowed);
-        let answer = match resource {
+        request.noted.failed = envelope::failed;
+        Some(match resource {
             Ok(resource) => self.serve(resource, request).await,
             Err(failure) => Err(failure),
-        };
-        Some(Ok(answer.unwrap_or_else(|failure| {
-            self.meters.failed(failure.told().code);
-            envelope::failed(&failure, allowed)
-        })))
+        })
     }
 
     async fn serve(&self, resource: Resource<'_>, request: Arrival<'_>) -> Result<Answer, Failure> {
@@ -95,6 +91,7 @@ impl Service {
         if self.cluster.is_away() {
             return Err(Failure::BrokersAway);
         }
+        let allowed = resource.allowed();
         match (resource, &request.head.method) {
             (Resource::Topics, &Method::GET) => {
                 let mut names = self.cluster.topic_names().await?;
@@ -109,7 +106,7 @@ impl Service {
             (Resource::Partition(topic, number), &Method::POST) => {
                 self.produce(&topic, Some(number), request, &caller).await
             }
-            _ => Err(Failure::Method),
+            _ => Err(Failure::Method(allowed)),
         }
     }
 
@@ -121,14 +118,20 @@ impl Service {
         caller: &Caller<'_>,
     ) -> Result<Answer, Failure> {
         let Arrival {
-            head, body, began, ..
+            head,
+            body,
+            began,
+            noted,
+            ..
         } = request;
+        noted.records(topic, Acks::All);
         let embedded = Embedded::of(&head.headers).ok_or(Failure::EnvelopeType)?;
         let encoding = Encoding::of(&head.headers)?;
         let permit = self.admission.admit(0).map_err(Failure::Full)?;
         self.cluster.check_topic(topic).await?;
         let receiver = self.receiver(began, self.http.max_batch, caller);
         let (document, permit) = receiver.receive(body, encoding, permit).await?;
+        noted.bytes = document.len();
         let entries = envelope::read(&document, embedded, partition).map_err(Failure::BadEnvelope)?;
         let mut many = Many::new(self, caller, (topic, Acks::All), permit);
         let (count, mut end) = (entries.len(), None);

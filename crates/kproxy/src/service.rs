@@ -19,7 +19,9 @@ use crate::cluster::Cluster;
 use crate::config::{Config, Http};
 use crate::failure::Failure;
 use crate::meters::Meters;
+use crate::openapi;
 use crate::producer::Producers;
+use crate::request::Acks;
 use crate::streams::{Answering, Stream};
 use crate::turn::{OpenRequests, Turn};
 
@@ -33,6 +35,39 @@ pub(crate) struct Arrival<'r> {
     pub(crate) began: Instant,
     /// Whose connection it came through.
     pub(crate) peer: &'r Peer,
+    /// What is found out on the way to its answer.
+    pub(crate) noted: &'r mut Noted,
+}
+
+/// What is known of a request besides its answer, for metrics and the log.
+#[derive(Debug)]
+pub(crate) struct Noted {
+    /// Bytes of its body, as far as it was read and decoded.
+    pub(crate) bytes: usize,
+    /// How its path tells a failure.
+    pub(crate) failed: fn(&Failure) -> Answer,
+    acks: Option<Acks>,
+    /// Only when single requests are logged.
+    topic: Option<String>,
+}
+
+impl Default for Noted {
+    fn default() -> Self {
+        Self {
+            bytes: 0,
+            failed: answer::failed,
+            acks: None,
+            topic: None,
+        }
+    }
+}
+
+impl Noted {
+    /// It is about records of a topic.
+    pub(crate) fn records(&mut self, topic: &str, acks: Acks) {
+        self.acks = Some(acks);
+        self.topic = tracing::enabled!(tracing::Level::DEBUG).then(|| topic.to_owned());
+    }
 }
 
 /// What every request needs.
@@ -133,40 +168,46 @@ impl Service {
     }
 
     async fn respond(&self, began: Instant, peer: &Peer, head: &Parts, body: &mut Incoming) -> Answer {
-        let result = self
-            .route(Arrival {
-                head,
-                body,
-                began,
-                peer,
-            })
-            .await;
-        let mut answer = match result {
-            Ok(answer) => {
-                self.meters.request_seconds.record(began.elapsed());
-                answer
-            }
-            Err(failure) => {
-                let told = failure.told();
-                self.meters.failed(told.code);
-                if told.status == StatusCode::GATEWAY_TIMEOUT || failure == Failure::Expired {
-                    self.unconfirmed.fetch_add(1, Ordering::Relaxed);
-                }
-                tracing::debug!(
-                    peer = ?peer.address,
-                    status = told.status.as_u16(),
-                    code = told.code,
-                    path = head.uri.path(),
-                    seconds = began.elapsed().as_secs_f64(),
-                    "request failed"
-                );
-                answer::failed(
-                    &failure,
-                    matches!(failure, Failure::Slow(_) | Failure::BrokenBody),
-                )
-            }
+        let mut noted = Noted::default();
+        let arrival = Arrival {
+            head,
+            body,
+            began,
+            peer,
+            noted: &mut noted,
+        };
+        let (mut answer, result) = match self.route(arrival).await {
+            Ok(answer) => (answer, "answered"),
+            Err(failure) => (self.refuse(&failure, &noted), failure.told().code),
         };
         if self.is_stopping() {
+            answer::close(&mut answer);
+        }
+        // The access log. Neither query nor headers: keys and credentials are in them.
+        tracing::debug!(
+            peer = ?peer.address,
+            method = %head.method,
+            path = head.uri.path(),
+            status = answer.status().as_u16(),
+            result,
+            topic = noted.topic,
+            acks = noted.acks.map(Acks::as_str),
+            bytes = noted.bytes,
+            seconds = began.elapsed().as_secs_f64(),
+            "request"
+        );
+        answer
+    }
+
+    /// The answer to a request that failed.
+    fn refuse(&self, failure: &Failure, noted: &Noted) -> Answer {
+        let told = failure.told();
+        self.meters.failed(told.code, noted.acks);
+        if told.status == StatusCode::GATEWAY_TIMEOUT || *failure == Failure::Expired {
+            self.unconfirmed.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut answer = (noted.failed)(failure);
+        if matches!(failure, Failure::Slow(_) | Failure::BrokenBody) {
             answer::close(&mut answer);
         }
         answer
@@ -180,6 +221,7 @@ impl Service {
         match request.head.uri.path() {
             "/commit" => self.commit(request).await,
             "/commit/batch" => self.batch(request).await,
+            "/openapi.json" => openapi::answer(&request.head.method),
             _other => self.rest(request).await.unwrap_or(Err(Failure::NoSuchPath)),
         }
     }

@@ -7,6 +7,7 @@ mod cluster;
 mod demo;
 mod docs;
 mod mailserver;
+mod schemathesis;
 mod soak;
 #[cfg(test)]
 mod structure;

@@ -12,14 +12,14 @@ use ktests::{cluster, daemon, paths};
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{browser, build, mailserver};
+use crate::{browser, build, mailserver, schemathesis};
 
 /// Scenarios mostly wait, so more of them run at once than there are cores.
 const THREADS: &str = "4";
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Runs only tests whose path contains this; `sim`: the simulation of ktransfer, without a cluster.
+    /// Runs only tests whose path contains this (`api`: kproxy against its OpenAPI document); `sim`: the simulation of ktransfer, without a cluster.
     name: Option<String>,
     /// How many schedules the simulation runs.
     #[arg(long, value_name = "N", conflicts_with = "seed")]
@@ -120,6 +120,9 @@ fn tests(
         .env(cluster::OWN_CLUSTERS, run)
         .envs(mailserver)
         .envs(variable);
+    if schemathesis::is_needed(arguments.name.as_deref()) {
+        command.env(schemathesis::VARIABLE, schemathesis::program()?);
+    }
     if std::env::var_os("RUST_TEST_THREADS").is_none() {
         command.env("RUST_TEST_THREADS", THREADS);
     }

@@ -92,8 +92,8 @@ async fn a_unix_socket_is_listened_on_besides_and_removed_at_the_end() {
 async fn requests_of_one_connection_are_served_side_by_side() {
     let cluster = cluster();
     let topic = topic(&cluster, "streams", 2).await;
-    // Each waits a second for Kafka; one after the other they would take ten minutes.
-    let proxy = Proxy::start_with(&cluster, &[("linger_ms", "1000")]).await;
+    // Each waits for company; one after the other they would take a minute.
+    let proxy = Proxy::start_with(&cluster, &[("linger_ms", "100")]).await;
     let client = http2_to(&proxy).await;
     let path = format!("/commit?topic={topic}&acks=-1");
     let answers = (0..600).map(|_| exchange(&client, &path, "x"));

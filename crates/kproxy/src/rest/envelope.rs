@@ -100,6 +100,9 @@ impl Record<'_> {
         let bytes = |what, raw: Option<&RawValue>| raw.map(|raw| embedded.bytes(what, raw)).transpose();
         let own = self.partition.map(i32::try_from).transpose();
         let own = own.map_err(|_too_large| BadEntry::Partition)?;
+        if own.is_some_and(|number| number < 0) {
+            return Err(BadEntry::Partition); // also beside the path's
+        }
         let timestamp = self
             .timestamp
             .as_ref()
@@ -155,13 +158,13 @@ pub(super) fn produced(reports: &[Report]) -> Answer {
     answer
 }
 
-/// The answer to a request that failed as a whole; `allowed` are the methods that its path takes.
+/// The answer to a request that failed as a whole.
 #[must_use]
-pub(super) fn failed(failure: &Failure, allowed: &'static str) -> Answer {
+pub(super) fn failed(failure: &Failure) -> Answer {
     let document = json!({"error_code": error_code(failure), "message": failure.to_string()});
     let mut answer = document_of(status(failure), &document);
     answer::advise(&mut answer, failure);
-    if *failure == Failure::Method {
+    if let Failure::Method(allowed) = failure {
         let headers = answer.headers_mut();
         headers.insert(ALLOW, HeaderValue::from_static(allowed));
     }
@@ -294,6 +297,13 @@ mod tests {
     }
 
     #[test]
+    fn a_wrong_partition_is_refused_beside_the_paths_too() {
+        let document = br#"{"records":[{"value":1,"partition":-1}]}"#;
+        let entries = read(document, Embedded::Json, Some(4)).unwrap();
+        assert_eq!(entries, [Err(BadEntry::Partition)]);
+    }
+
+    #[test]
     fn a_document_of_another_form_is_refused() {
         for document in [
             "",
@@ -345,7 +355,7 @@ mod tests {
             (Failure::BadEnvelope(String::new()), 422, 422),
             (Failure::BadEntry(BadEntry::NoValue), 422, 422),
             (Failure::EnvelopeType, 415, 415),
-            (Failure::Method, 405, 405),
+            (Failure::Method("POST"), 405, 405),
         ] {
             assert_eq!(
                 (error_code(&failure), status(&failure).as_u16()),
