@@ -29,7 +29,7 @@ pub(crate) struct Sums {
     pub(crate) rate_in: Option<f64>,
     /// As above.
     pub(crate) rate_out: Option<f64>,
-    /// The longest of the known ones.
+    /// The longest; `None` as soon as one is not in sight.
     pub(crate) eta_seconds: Option<f64>,
     /// The newest.
     pub(crate) last_commit_ms: Option<i64>,
@@ -88,6 +88,11 @@ impl Sums {
         if other.partitions == 0 {
             return;
         }
+        self.eta_seconds = match (self.partitions, self.eta_seconds, other.eta_seconds) {
+            (0, _, first) => first,
+            (_, Some(one), Some(other)) => Some(one.max(other)),
+            _ => None,
+        };
         self.partitions += other.partitions;
         self.unknown += other.unknown;
         self.owned += other.owned;
@@ -99,7 +104,6 @@ impl Sums {
         self.lost = self.lost.saturating_add(other.lost);
         self.rate_in = either(self.rate_in, other.rate_in, |one, two| one + two);
         self.rate_out = either(self.rate_out, other.rate_out, |one, two| one + two);
-        self.eta_seconds = either(self.eta_seconds, other.eta_seconds, f64::max);
         self.last_commit_ms = self.last_commit_ms.max(other.last_commit_ms);
         for (state, count) in &other.states {
             *self.states.entry(*state).or_default() += count;
@@ -135,5 +139,17 @@ mod tests {
         let none = [sums(None), Sums::over(std::iter::empty())];
         assert_eq!(Sums::over(none.iter()).lag, None);
         assert_eq!(Sums::over(std::iter::empty()).lag, Some(0));
+    }
+    #[test]
+    fn an_end_is_in_sight_when_it_is_for_every_partition() {
+        let ends = |eta_seconds| Sums {
+            eta_seconds,
+            ..sums(Some(5))
+        };
+        let over = |all: &[Sums]| Sums::over(all.iter()).eta_seconds;
+        assert_eq!(over(&[ends(Some(0.0)), ends(Some(7.0))]), Some(7.0));
+        assert_eq!(over(&[ends(None), ends(Some(0.0))]), None);
+        assert_eq!(over(&[ends(Some(0.0)), ends(None), ends(Some(7.0))]), None);
+        assert_eq!(over(&[Sums::default(), ends(Some(7.0))]), Some(7.0));
     }
 }
