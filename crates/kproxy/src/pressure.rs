@@ -27,6 +27,8 @@ pub(crate) struct Pressure {
     silent: Duration,
     /// `None` as long as Kafka keeps up.
     limit: Option<usize>,
+    /// How long records wait for company before they are sent, which says nothing about Kafka.
+    linger: Duration,
 }
 
 impl Pressure {
@@ -35,7 +37,7 @@ impl Pressure {
     /// A record that waited this long says that Kafka does not keep up.
     const SLOW: Duration = Duration::from_millis(200);
     /// How long the last of the records that may wait should wait. Above `SLOW`: the limit would lift itself otherwise.
-    const GOAL_MS: usize = 400;
+    const GOAL: Duration = Duration::from_millis(400);
     /// Records without a confirmation for this long mean that the rate says nothing any more. A pause of the broker's garbage
     /// collector takes less, and needs no refusal.
     const SILENT: Duration = Duration::from_millis(500);
@@ -44,6 +46,14 @@ impl Pressure {
     const LEAST: usize = 128;
     /// The newest look counts for one part in so many of the rate.
     const SMOOTH: usize = 5;
+
+    /// Of a producer that lets records wait for company for so long.
+    pub(crate) fn new(linger: Duration) -> Self {
+        Self {
+            linger,
+            ..Self::default()
+        }
+    }
 
     /// The most records that may wait from now on, at most `max`, given what was seen in the time that has `passed` since the
     /// last look.
@@ -58,10 +68,11 @@ impl Pressure {
         } else {
             self.silent += passed;
         }
-        self.limit = if self.silent >= Self::SILENT {
+        let goal = usize::try_from((Self::GOAL + self.linger).as_millis()).unwrap_or(usize::MAX);
+        self.limit = if self.silent >= Self::SILENT + self.linger {
             Some(Self::LEAST)
-        } else if seen.longest >= Self::SLOW {
-            Some((self.rate / 1000 * Self::GOAL_MS).max(Self::LEAST))
+        } else if seen.longest >= Self::SLOW + self.linger {
+            Some((self.rate / 1000).saturating_mul(goal).max(Self::LEAST))
         } else if self.silent > Duration::ZERO {
             // Nothing new is known.
             self.limit
@@ -163,5 +174,21 @@ mod tests {
             limit = pressure.look(Seen::default(), Pressure::LOOK, MAX);
         }
         assert_eq!(limit, MAX);
+    }
+    #[test]
+    fn records_that_wait_for_company_say_nothing_about_kafka() {
+        let linger = Duration::from_secs(1);
+        let seen = Seen {
+            waiting: 600,
+            confirmed: 600,
+            longest: linger + Duration::from_millis(10),
+        };
+        let silent = Seen { confirmed: 0, ..seen };
+        let mut patient = Pressure::new(linger);
+        for _ in 0..19 {
+            assert_eq!(patient.look(silent, Pressure::LOOK, MAX), MAX);
+        }
+        assert_eq!(patient.look(seen, Pressure::LOOK, MAX), MAX);
+        assert!(Pressure::default().look(seen, Pressure::LOOK, MAX) < MAX);
     }
 }

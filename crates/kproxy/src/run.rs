@@ -67,7 +67,8 @@ pub async fn run(mut config: Config, context: Context) -> Result<(), Failure> {
         .map(|listener| server::accept(listener, Arc::clone(&places), tls.clone(), Arc::clone(&service)));
     let accept = tokio::spawn(join_all(accept).map(drop));
     let gauges = tokio::spawn(gauges(Arc::clone(&service)));
-    let relief = tokio::spawn(relief(Arc::clone(&service), signals));
+    let pressure = Pressure::new(config.kafka.linger.unwrap_or_default());
+    let relief = tokio::spawn(relief(Arc::clone(&service), signals, pressure));
     let reloads = tokio::spawn(reloads(credentials, tls.clone()));
     stopping.ready();
     context.supervisor.started();
@@ -168,8 +169,7 @@ async fn gauges(service: Arc<Service>) {
 }
 
 /// Lets no more records wait for Kafka than it confirms soon.
-async fn relief(service: Arc<Service>, signals: Arc<Signals>) {
-    let mut pressure = Pressure::default();
+async fn relief(service: Arc<Service>, signals: Arc<Signals>, mut pressure: Pressure) {
     let mut tick = tokio::time::interval(Pressure::LOOK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last = Instant::now();
