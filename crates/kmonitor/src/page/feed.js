@@ -47,6 +47,11 @@ export class Feed {
     this.#open();
     setInterval(() => this.#watch(), 1000);
     document.addEventListener("visibilitychange", () => this.#visibility());
+    // A page that is kept for the back button would keep one of the few connections that the browser has for a server.
+    addEventListener("pagehide", () => this.#source?.close());
+    addEventListener("pageshow", (event) => {
+      if (event.persisted) this.#open();
+    });
   }
 
   /** What is to be asked for from now on; null module: the overview. */
