@@ -126,15 +126,8 @@ impl Tls {
             Some(&settings.key),
             settings.client_ca.as_ref(),
         ];
-        let mut watched = Watched::new(files.into_iter().flatten().cloned());
-        let wrong = meters::file_refused(ReloadedFile::Tls);
-        loop {
-            watched.changed().await;
-            let reloaded = Arc::clone(&self);
-            let ended = tokio::task::spawn_blocking(move || reloaded.reload()).await;
-            // A panic is told elsewhere; the files are as good as wrong.
-            wrong.set(if ended.unwrap_or(false) { 0.0 } else { 1.0 });
-        }
+        let watched = Watched::new(files.into_iter().flatten().cloned());
+        watched.follow(ReloadedFile::Tls, move || self.reload()).await;
     }
 
     /// Reads the files; false when they are wrong and what was before goes on. Open connections keep what they have.

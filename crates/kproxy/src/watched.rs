@@ -8,6 +8,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::meters::{self, ReloadedFile};
+
 /// Time between two looks.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -34,6 +36,21 @@ impl Watched {
             paths,
             told: marks.clone(),
             seen: marks,
+        }
+    }
+
+    /// Calls `reload` on a blocking thread each time the files have changed, until the future is dropped, and tells in the metrics
+    /// of `file` whether what it read holds: `reload` answers false when it does not, and what was before goes on.
+    pub(crate) async fn follow<R>(mut self, file: ReloadedFile, reload: R)
+    where
+        R: Fn() -> bool + Clone + Send + 'static,
+    {
+        let wrong = meters::file_refused(file);
+        loop {
+            self.changed().await;
+            let ended = tokio::task::spawn_blocking(reload.clone()).await;
+            // A panic is told elsewhere; the file is as good as wrong.
+            wrong.set(if ended.unwrap_or(false) { 0.0 } else { 1.0 });
         }
     }
 

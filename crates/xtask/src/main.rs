@@ -6,13 +6,12 @@ mod build;
 mod cluster;
 mod demo;
 mod docs;
-mod mailserver;
-mod schemathesis;
 mod soak;
 #[cfg(test)]
 mod structure;
 mod test;
 mod topic;
+mod virtualenv;
 
 use std::process::ExitCode;
 

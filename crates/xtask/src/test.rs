@@ -12,7 +12,7 @@ use ktests::{cluster, daemon, paths};
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{browser, build, mailserver, schemathesis};
+use crate::{browser, build, virtualenv};
 
 /// Scenarios mostly wait, so more of them run at once than there are cores.
 const THREADS: &str = "4";
@@ -108,7 +108,7 @@ fn tests(
     run: &Path,
     binaries: &Path,
 ) -> Result<ExitCode> {
-    let mailserver = mailserver::variable();
+    let programs = virtualenv::variables(arguments.name.as_deref())?;
     std::fs::create_dir_all(run)?;
     let shared = Local::up(&run.join("shared"), &Options::default())?.cluster();
     let mut command = Command::new(build::cargo());
@@ -118,11 +118,8 @@ fn tests(
         .envs(shared.environment())
         .env(daemon::BINARIES, binaries)
         .env(cluster::OWN_CLUSTERS, run)
-        .envs(mailserver)
+        .envs(programs)
         .envs(variable);
-    if schemathesis::is_needed(arguments.name.as_deref()) {
-        command.env(schemathesis::VARIABLE, schemathesis::program()?);
-    }
     if std::env::var_os("RUST_TEST_THREADS").is_none() {
         command.env("RUST_TEST_THREADS", THREADS);
     }

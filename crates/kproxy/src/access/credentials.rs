@@ -115,15 +115,10 @@ impl Credentials {
 
     /// Follows the file until the future is dropped.
     pub(crate) async fn watch(self: Arc<Self>) {
-        let mut watched = Watched::new([self.path.clone()]);
-        let wrong = meters::file_refused(ReloadedFile::Credentials);
-        loop {
-            watched.changed().await;
-            let reloaded = Arc::clone(&self);
-            let ended = tokio::task::spawn_blocking(move || reloaded.reload()).await;
-            // A panic is told elsewhere; the file is as good as wrong.
-            wrong.set(if ended.unwrap_or(false) { 0.0 } else { 1.0 });
-        }
+        let watched = Watched::new([self.path.clone()]);
+        watched
+            .follow(ReloadedFile::Credentials, move || self.reload())
+            .await;
     }
 
     /// Reads the file; false when it is wrong and the one before goes on.
