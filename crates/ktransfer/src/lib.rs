@@ -19,6 +19,7 @@ pub mod meters;
 pub mod methods;
 pub mod module;
 pub mod outage;
+pub mod pusher;
 pub mod quota;
 pub mod record;
 pub mod reread;

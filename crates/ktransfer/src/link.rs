@@ -19,9 +19,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, Connection, SendRequest};
+use hyper::header::{DATE, HeaderValue, RETRY_AFTER};
 use hyper::{HeaderMap, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -57,6 +57,41 @@ pub struct Limits {
     pub read: Option<Duration>,
     /// Bytes of an answer's body that are read: a longer one ends the connection and counts by its status.
     pub answer_bytes: usize,
+    /// Bytes of an answer's body that are given back, if it is wanted at all.
+    pub kept_bytes: Option<usize>,
+}
+
+/// An answer that was read.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// When to come again, as an answer other than 2xx may say.
+    pub advice: Option<Box<Advice>>,
+    /// Its body.
+    pub body: AnswerBody,
+    /// Whether the connection may be used again.
+    pub reusable: bool,
+}
+
+/// The headers that say when to come again.
+#[derive(Debug)]
+pub struct Advice {
+    /// `Retry-After`.
+    pub retry_after: HeaderValue,
+    /// `Date`, which makes the backend's clock not matter.
+    pub date: Option<HeaderValue>,
+}
+
+/// What is left of an answer's body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AnswerBody {
+    /// Nothing: nobody asked for it.
+    Dropped,
+    /// All of it.
+    Whole(Vec<u8>),
+    /// Nothing: it was longer than what is kept.
+    TooLong,
 }
 
 /// How an exchange went wrong.
@@ -155,7 +190,7 @@ impl Link {
         std::mem::take(&mut self.headers)
     }
 
-    /// Sends `request` and reads the answer. Returns the status and whether the connection may be used again.
+    /// Sends `request` and reads the answer.
     ///
     /// # Errors
     /// See [`ExchangeError`]; the connection is then to be dropped.
@@ -165,14 +200,14 @@ impl Link {
         limits: &Limits,
         timer: &mut Timer,
         control: &impl Control,
-    ) -> Result<(StatusCode, bool), ExchangeError> {
+    ) -> Result<Answer, ExchangeError> {
         self.wire.begin(control.deadline());
         let request = request.map(|value| Payload::new(value, &self.wire));
         let (wire, turns, connection) = (&self.wire, &self.turns, &mut self.connection);
         let talk = Talk {
             sender: &mut self.sender,
             headers: &mut self.headers,
-            answer_bytes: limits.answer_bytes,
+            limits,
         };
         let mut talk = pin!(talk.run(request, control));
         let mut deadlines = Deadlines::start(limits);
@@ -197,9 +232,9 @@ impl Link {
         }
         let stale = self.used && !wire.is_answered();
         self.used = true;
-        outcome
-            .map(|(status, whole)| (status, whole && open))
-            .map_err(|stop| stop.explain(stale))
+        let mut answer = outcome.map_err(|stop| stop.explain(stale))?;
+        answer.reusable &= open;
+        Ok(answer)
     }
 }
 
@@ -233,16 +268,12 @@ struct Talk<'a> {
     sender: &'a mut SendRequest<Payload>,
     /// Where the memory of the answer's headers goes.
     headers: &'a mut HeaderMap,
-    answer_bytes: usize,
+    limits: &'a Limits,
 }
 
 impl Talk<'_> {
-    /// Returns the status and whether all of the answer was read.
-    async fn run(
-        self,
-        request: Request<Payload>,
-        control: &impl Control,
-    ) -> Result<(StatusCode, bool), Stop> {
+    /// Returns the answer; the connection may be used again, as far as this side knows, when all of it was read.
+    async fn run(self, request: Request<Payload>, control: &impl Control) -> Result<Answer, Stop> {
         self.sender.ready().await.map_err(Stop::Broken)?;
         if !control.may_start() {
             return Err(Stop::Shut);
@@ -250,23 +281,56 @@ impl Talk<'_> {
         // No await between the check and this call, and the connection is polled next: see the module's comment.
         let answer = self.sender.send_request(request).await.map_err(Stop::Broken)?;
         let (mut head, body) = answer.into_parts();
+        let advice = if head.status.is_success() {
+            None
+        } else {
+            Advice::of(&mut head.headers)
+        };
         head.headers.clear();
         *self.headers = head.headers;
-        let whole = read_all(body, self.answer_bytes).await.map_err(Stop::Broken)?;
-        Ok((head.status, whole))
+        let mut kept = match self.limits.kept_bytes {
+            Some(_) => AnswerBody::Whole(Vec::new()),
+            None => AnswerBody::Dropped,
+        };
+        let reusable = read_all(body, self.limits, &mut kept)
+            .await
+            .map_err(Stop::Broken)?;
+        Ok(Answer {
+            status: head.status,
+            advice,
+            body: kept,
+            reusable,
+        })
     }
 }
 
-/// Reads and drops a body; `false` if it is longer than `limit`.
-async fn read_all(body: Incoming, limit: usize) -> Result<bool, hyper::Error> {
+impl Advice {
+    fn of(headers: &mut HeaderMap) -> Option<Box<Self>> {
+        let retry_after = headers.remove(RETRY_AFTER)?;
+        let date = headers.remove(DATE);
+        Some(Box::new(Self { retry_after, date }))
+    }
+}
+
+/// Reads a body, and keeps of it what is wanted; `false` if it is longer than what is read.
+async fn read_all(body: Incoming, limits: &Limits, kept: &mut AnswerBody) -> Result<bool, hyper::Error> {
     let mut body = pin!(body);
     let mut read = 0;
     while !body.is_end_stream() {
         let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await else {
             break;
         };
-        read += frame?.data_ref().map_or(0, Bytes::len);
-        if read > limit {
+        let frame = frame?;
+        let Some(data) = frame.data_ref() else { continue };
+        read += data.len();
+        if let AnswerBody::Whole(bytes) = kept {
+            if limits.kept_bytes.is_some_and(|most| read <= most) {
+                bytes.extend_from_slice(data);
+            } else {
+                *kept = AnswerBody::TooLong;
+            }
+        }
+        if read > limits.answer_bytes {
             return Ok(false);
         }
     }

@@ -3,7 +3,7 @@
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
-/// Attempts by outcome: `delivered`, `retried`, `exhausted` (given up after the last attempt), `repeated` (a backend had
+/// Attempts by outcome: `delivered`, `retried`, `exhausted` (the last one allowed), `rejected` (refused for good), `repeated` (a backend had
 /// closed an idle connection: not an attempt), `cut` (on the wire when the partition or the lease ended).
 pub const PUSHES: &str = "ktransfer_pushes_total";
 /// Records that ended without a push, by reason: `filtered`, `undecodable`, `unpushable` (no URI can be made of them),
@@ -52,8 +52,10 @@ pub struct Meters {
     pub delivered: Counter,
     /// Failed attempts that will be repeated.
     pub retried: Counter,
-    /// Records given up after their last attempt.
+    /// Records whose last attempt failed.
     pub exhausted: Counter,
+    /// Records that the backend refused for good.
+    pub rejected: Counter,
     /// Repeats on a new connection.
     pub repeated: Counter,
     /// Requests cut on the wire.
@@ -117,6 +119,7 @@ impl Meters {
             delivered: pushes("delivered"),
             retried: pushes("retried"),
             exhausted: pushes("exhausted"),
+            rejected: pushes("rejected"),
             repeated: pushes("repeated"),
             cut: pushes("cut"),
             filtered: passed("filtered"),

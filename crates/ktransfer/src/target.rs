@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use hyper::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
 use hyper::http::uri::InvalidUri;
-use hyper::{Method, Request, StatusCode, Uri};
+use hyper::{Method, Request, Uri};
 use kcommon::kafka::PartitionId;
 
 use crate::config;
@@ -17,7 +17,6 @@ use crate::outage::Outage;
 use crate::record::{Record, Value};
 use crate::throttle::Throttle;
 use crate::uri::{Placeholders, UriTooLong};
-use crate::verdict::{Verdict, verdict};
 
 /// Up to this length of a body the text of its length is kept.
 const SHORT: usize = 1024;
@@ -91,6 +90,7 @@ impl Target {
                 write: module.write_timeout,
                 read: module.read_timeout,
                 answer_bytes: module.max_response_bytes,
+                kept_bytes: module.rules.body.as_ref().map(|rule| rule.max_bytes),
             },
             module,
             lengths: RefCell::default(),
@@ -172,11 +172,6 @@ impl Target {
             .map_err(UnpushableError::TooLong)?;
         buffer.shared.extend_from_slice(buffer.text.as_bytes());
         Uri::from_maybe_shared(buffer.shared.split().freeze()).map_err(UnpushableError::Invalid)
-    }
-
-    /// What an answer means.
-    pub fn verdict(&self, status: StatusCode) -> Verdict {
-        verdict(&self.module.success_status, status)
     }
 
     /// The push of one record to a server of this target. `headers` is empty: its memory is used.

@@ -1,25 +1,23 @@
-//! A worker: takes a record, pushes it, says how that ended, takes the next. It owns one connection to each server and
-//! polls them itself; it rests without a timer when there is nothing to do.
+//! A worker: takes a record, pushes it, says how that ended, takes the next. It polls its own connections; it rests without a
+//! timer when there is nothing to do.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::task::Context;
 
-use hyper::{StatusCode, Uri};
-use kcommon::daemon::Failure;
 use tokio::time::Instant;
 
 use crate::assignment::Epoch;
 use crate::dispatcher::{Dispatcher, End, Seat};
 use crate::lease::BootTime;
-use crate::link::{ConnectError, Control, ExchangeError, Link, Timer};
+use crate::link::{Control, ExchangeError};
 use crate::meters::Meters;
+use crate::pusher::{AttemptError, Pusher};
 use crate::retry::Next;
 use crate::scheduler::Job;
-use crate::target::{Target, UriBuffer};
+use crate::target::Target;
 use crate::throttle::Throttle;
-use crate::verdict::Verdict;
 
 /// See the module.
 pub struct Worker {
@@ -27,21 +25,7 @@ pub struct Worker {
     dispatcher: Rc<RefCell<Dispatcher>>,
     target: Rc<Target>,
     meters: Rc<Meters>,
-    /// One connection for each server.
-    links: Vec<Option<Link>>,
-    timer: Timer,
-    uri: UriBuffer,
-}
-
-/// How an attempt failed.
-#[derive(Debug, thiserror::Error)]
-enum AttemptError {
-    #[error("no connection")]
-    Connect(#[source] ConnectError),
-    #[error("the exchange failed")]
-    Exchange(#[source] ExchangeError),
-    #[error("the backend answered {0}")]
-    Answer(StatusCode),
+    pusher: Pusher,
 }
 
 /// The dispatcher's word on one push.
@@ -74,15 +58,12 @@ impl Worker {
         target: Rc<Target>,
         meters: Rc<Meters>,
     ) -> Self {
-        let links = (0..target.len()).map(|_| None).collect();
         Self {
             seat,
             dispatcher,
+            pusher: Pusher::new(Rc::clone(&target), Rc::clone(&meters)),
             target,
             meters,
-            links,
-            timer: Timer::new(),
-            uri: UriBuffer::default(),
         }
     }
 
@@ -109,7 +90,7 @@ impl Worker {
         let Some(partition) = self.dispatcher.borrow().partition(job.lane.epoch()) else {
             return End::NotStarted;
         };
-        let uri = match self.target.uri(&job.record, partition, &mut self.uri) {
+        let uri = match self.pusher.uri(&job.record, partition) {
             Ok(uri) => uri,
             Err(error) => {
                 self.meters.unpushable.increment(1);
@@ -122,85 +103,29 @@ impl Worker {
                 return End::Done;
             }
         };
-        let outcome = self.attempt(job, uri).await;
+        let permission = Permission {
+            dispatcher: &self.dispatcher,
+            seat: self.seat,
+            epoch: job.lane.epoch(),
+        };
+        let outcome = self.pusher.attempt(&job.record, uri, &permission).await;
         self.meters.seconds.record(started.elapsed());
         match outcome {
             Ok(()) => {
                 self.meters.delivered.increment(1);
                 End::Done
             }
-            Err(AttemptError::Exchange(ExchangeError::Shut) | AttemptError::Connect(ConnectError::Cut)) => {
-                End::NotStarted
-            }
             Err(AttemptError::Exchange(ExchangeError::Cut)) => End::Cut,
+            Err(error) if error.is_ours() => End::NotStarted,
             Err(error) => self.failed(job, &error),
         }
     }
 
-    /// One attempt; a connection that the backend closed while it was idle is repeated once, on a new one to the same
-    /// server, and does not count.
-    async fn attempt(&mut self, job: &Job, uri: Uri) -> Result<(), AttemptError> {
-        let number = self.target.next_server();
-        let mut outcome = self.exchange(job, uri.clone(), number).await;
-        if matches!(outcome, Err(AttemptError::Exchange(ExchangeError::Stale))) {
-            self.meters.repeated.increment(1);
-            outcome = self.exchange(job, uri, number).await;
-        }
-        self.note(&outcome);
-        let status = outcome?;
-        match self.target.verdict(status) {
-            Verdict::Delivered => Ok(()),
-            Verdict::Retry => Err(AttemptError::Answer(status)),
-        }
-    }
-
-    /// What the outcome says about the backends as a whole.
-    fn note(&self, outcome: &Result<StatusCode, AttemptError>) {
-        let mut outage = self.target.outage.borrow_mut();
-        match outcome {
-            Ok(status) if status.is_server_error() && self.target.verdict(*status) == Verdict::Retry => {
-                outage.failed(Instant::now(), || AttemptError::Answer(*status).to_string());
-            }
-            Ok(_) => outage.answered(),
-            // Our own doing.
-            Err(
-                AttemptError::Connect(ConnectError::Cut)
-                | AttemptError::Exchange(ExchangeError::Cut | ExchangeError::Shut),
-            ) => {}
-            Err(error) => outage.failed(Instant::now(), || Failure::from_error(error).to_string()),
-        }
-    }
-
-    async fn exchange(&mut self, job: &Job, uri: Uri, number: usize) -> Result<StatusCode, AttemptError> {
-        let target = Rc::clone(&self.target);
-        let server = target.server(number).expect("the target numbers its own servers");
-        let open = self.links.get_mut(number).and_then(Option::take);
-        let permission = Permission {
-            dispatcher: &self.dispatcher,
-            seat: self.seat,
-            epoch: job.lane.epoch(),
-        };
-        let limits = target.limits();
-        let mut link = match open {
-            Some(link) => link,
-            None => {
-                let connected = Link::connect(&server.address, limits, &mut self.timer, &permission).await;
-                connected.map_err(AttemptError::Connect)?
-            }
-        };
-        let request = target.request(server, uri, job.record.value(), link.take_headers());
-        let exchanged = link.exchange(request, limits, &mut self.timer, &permission).await;
-        let (status, reusable) = exchanged.map_err(AttemptError::Exchange)?;
-        if reusable && let Some(place) = self.links.get_mut(number) {
-            *place = Some(link);
-        }
-        Ok(status)
-    }
-
     fn failed(&self, job: &Job, error: &AttemptError) -> End {
+        let rejected = matches!(error, AttemptError::Rejected(_));
         let attempts = job.record.failures.saturating_add(1);
         match self.target.module().retry.after_failure(attempts, Instant::now()) {
-            Next::RetryAt(at) => {
+            Next::RetryAt(at) if !rejected => {
                 self.meters.retried.increment(1);
                 self.warn(
                     &self.target.failures,
@@ -210,7 +135,17 @@ impl Worker {
                 );
                 End::RetryAt(at)
             }
-            Next::Exhausted => {
+            _ if rejected => {
+                self.meters.rejected.increment(1);
+                self.warn(
+                    &self.target.losses,
+                    job,
+                    error,
+                    "record dropped: the backend rejected it",
+                );
+                End::Done
+            }
+            _ => {
                 self.meters.exhausted.increment(1);
                 self.warn(
                     &self.target.losses,

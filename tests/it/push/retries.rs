@@ -57,6 +57,36 @@ async fn a_list_of_statuses_narrows_what_is_delivered() {
 }
 
 #[tokio::test]
+async fn an_answers_body_decides_where_the_module_has_a_rule_for_it() {
+    let (scene, backend) = (Scene::new("errno", 1).await, Backend::start().await);
+    let says = |body: &str| Behaviour::status(200).with_body(body.to_owned());
+    let denied = [r#"{"errno":1}"#, "<html>a login page</html>", ""];
+    for (key, body) in ["refuses", "strange", "empty"].iter().zip(denied) {
+        backend.on(When::key(key), says(r#"{"errno":0}"#));
+        backend.on(When::key(key).attempt(1), says(body));
+    }
+    backend.on(When::key("takes"), says(r#"{"errno":"0","data":{"id":7}}"#));
+    backend.on(When::key("never"), Behaviour::status(422));
+    let mut module = scene.module(&backend.addresses());
+    module["protocol"]["success_json"] = json!({"field": "errno", "falsy": true});
+    module["protocol"]["rejected_status"] = json!([422]);
+    let keys = ["refuses", "strange", "empty", "takes", "never"];
+    scene.produce(keys.map(|key| keyed(key, "body"))).await;
+    let daemon = scene.start(&module).await;
+    scene.stores(5).await;
+    let requests = backend.requests();
+    let counts = [0, 1, 2, 3, 4].map(|offset| of_offset(&requests, offset).len());
+    assert_eq!(counts, [2, 2, 2, 1, 1]);
+    let rejected = daemon
+        .metric("ktransfer_pushes_total", &["outcome=\"rejected\""])
+        .await;
+    assert_eq!(rejected, Some(1.0));
+    let log = daemon.log();
+    assert!(log.contains("the backend answered 200 OK, but "), "{log}");
+    assert!(log.contains("record dropped: the backend rejected it"), "{log}");
+}
+
+#[tokio::test]
 async fn a_record_is_dropped_after_its_last_retry_and_counted() {
     let (scene, backend) = (Scene::new("dropped", 1).await, Backend::start().await);
     backend.on(When::key("bad"), Behaviour::status(500));

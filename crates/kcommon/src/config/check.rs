@@ -181,7 +181,9 @@ impl Walk {
                 Value::from(child),
                 Value::from("off"),
             )]))),
-            (Kind::TextList { .. }, Data::List(items)) => self.list(at, items, kind, &text_item),
+            (Kind::TextList { .. } | Kind::TextListOr { .. }, Data::List(items)) => {
+                self.list(at, items, kind, &text_item)
+            }
             (Kind::HostPorts { .. }, Data::List(items)) => {
                 self.list(at, items, kind, &|item| host_item(item, None))
             }
@@ -200,7 +202,11 @@ impl Walk {
     }
 
     fn list(&mut self, at: &At, items: &[Node], kind: Kind, read: ReadItem<'_>) -> Option<Value> {
-        let (Kind::TextList { min } | Kind::HostPorts { min } | Kind::Hosts { min, .. }) = kind else {
+        let (Kind::TextList { min }
+        | Kind::TextListOr { min, .. }
+        | Kind::HostPorts { min }
+        | Kind::Hosts { min, .. }) = kind
+        else {
             return None;
         };
         if items.len() < min {

@@ -45,6 +45,10 @@ pub(super) fn convert(kind: Kind, node: &Node) -> Result<Value, String> {
                 Err(format!("is {}", shown(text)))
             }
         }
+        Kind::TextListOr { word, .. } => match text(node) {
+            Ok(text) if text == word => Ok(Value::from(text)),
+            _ => Err(format!("is {}", name(node))),
+        },
         Kind::Chroot => match node.data {
             Data::Null => Ok(Value::from("")),
             _ => chroot(text(node)?).map(Value::from),
@@ -69,6 +73,7 @@ pub(super) fn allowed(kind: Kind) -> String {
         Kind::TextOrEmpty => "a text".to_owned(),
         Kind::OneOf(words) => one_of(words.iter().map(ToString::to_string)),
         Kind::TextList { min } => format!("a list of texts, at least {min}"),
+        Kind::TextListOr { min, word } => format!("a list of texts, at least {min}, or {word}"),
         Kind::HostPorts { min } => format!("a list of host:port, at least {min}"),
         Kind::Hosts { min, port } => {
             format!("a list of host or host:port (port {port} without), at least {min}")

@@ -51,6 +51,13 @@ pub enum Kind {
         /// The smallest number of texts.
         min: usize,
     },
+    /// As [`Kind::TextList`], or this word alone (an untagged enum of `Vec<String>` and `String`).
+    TextListOr {
+        /// The smallest number of texts.
+        min: usize,
+        /// The word.
+        word: &'static str,
+    },
     /// A list of `host:port` with at least this many (`Vec<HostPort>`).
     HostPorts {
         /// The smallest number of addresses.

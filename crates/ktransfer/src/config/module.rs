@@ -1,5 +1,7 @@
 //! One valid module: what the rest of the program may rely on.
 
+mod outcome;
+
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use super::module_file::{InitialOffset, ModuleFile, OnUndecodable};
 use crate::methods::MethodFilter;
 use crate::retry::RetryPolicy;
 use crate::uri::UriTemplate;
-use crate::verdict::SuccessStatus;
+use crate::verdict::Rules;
 
 /// One valid module. Two that are equal behave alike, so an unchanged file needs no restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,8 +41,8 @@ pub struct Module {
     pub write_timeout: Option<Duration>,
     /// Longest time from the last byte sent to the last byte of the answer; none = no limit.
     pub read_timeout: Option<Duration>,
-    /// Statuses that mean delivered.
-    pub success_status: SuccessStatus,
+    /// Which answers deliver a record, and which refuse it.
+    pub rules: Rules,
     /// Bytes of an answer's body that are read; a longer one ends its connection.
     pub max_response_bytes: usize,
     /// The servers, by turns; at least one.
@@ -80,20 +82,10 @@ impl Module {
             &mut problems,
             uri.map_err(|error| document.problem("protocol.uri", error.to_string())),
         );
-        let success = SuccessStatus::parse(protocol.success_status.iter().map(String::as_str));
-        let success_status = keep(
-            &mut problems,
-            success.map_err(|(nth, error)| {
-                let text = &protocol.success_status[nth];
-                document.problem(
-                    &format!("protocol.success_status.{nth}"),
-                    format!("{text:?} {error}"),
-                )
-            }),
-        );
+        let rules = outcome::rules(document, &mut problems);
         let (headers, host) = headers(document, &mut problems);
         Invalid::check(problems)?;
-        let (Some(topic), Some(uri), Some(success_status)) = (topic, uri, success_status) else {
+        let (Some(topic), Some(uri), Some(rules)) = (topic, uri, rules) else {
             return Err(document.problem("", "cannot be used").into());
         };
         Ok(Self {
@@ -108,7 +100,7 @@ impl Module {
             connect_timeout: limit(protocol.conn_timeout_ms),
             write_timeout: limit(protocol.write_timeout_ms),
             read_timeout: limit(protocol.read_timeout_ms),
-            success_status,
+            rules,
             max_response_bytes: protocol.max_response_bytes,
             backend_servers: file.backend_servers.clone(),
             worker_num: at_least_one(file.worker_num),

@@ -1,12 +1,21 @@
 //! A module file, `modules/<name>.yaml`: its keys, and the struct it is read into.
 
+mod outcome;
+
 use kcommon::config::{HostPort, Key, Kind, Need, Schema};
 use serde::Deserialize;
+
+pub(super) use outcome::{AnswerFile, SuccessJsonFile};
 
 /// The keys of a module file.
 pub const MODULE_SCHEMA: Schema = Schema {
     name: "modules/<name>.yaml",
-    groups: &[("", WHAT), ("protocol", PROTOCOL), ("", HOW)],
+    groups: &[
+        ("", WHAT),
+        ("protocol", PROTOCOL),
+        ("protocol", outcome::ANSWER),
+        ("", HOW),
+    ],
 };
 
 /// A day, in milliseconds.
@@ -98,14 +107,6 @@ const PROTOCOL: &[Key] = &[
         need: Need::Required,
         meaning: "Longest time in milliseconds from the last byte of the request to the last byte of the answer; 0 = no limit.",
         changed: "0 lifts only this limit; in the original it lifted all of them.",
-    },
-    Key {
-        path: "success_status",
-        kind: Kind::TextList { min: 1 },
-        need: Need::Default("[200-299]"),
-        meaning: "Statuses that mean delivered, each one status or a range. Every other answer is tried again; redirects are not \
-                  followed.",
-        changed: "New; the original took 200 alone, which `[200]` restores.",
     },
     Key {
         path: "max_response_bytes",
@@ -243,7 +244,8 @@ pub(super) struct ProtocolFile {
     pub(super) conn_timeout_ms: u64,
     pub(super) write_timeout_ms: u64,
     pub(super) read_timeout_ms: u64,
-    pub(super) success_status: Vec<String>,
+    #[serde(flatten)]
+    pub(super) answer: AnswerFile,
     pub(super) max_response_bytes: usize,
 }
 

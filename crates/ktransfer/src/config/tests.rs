@@ -10,7 +10,7 @@ use super::*;
 use crate::methods::MethodCheck;
 use crate::retry::RetryPolicy;
 use crate::uri::UriTemplate;
-use crate::verdict::SuccessStatus;
+use crate::verdict::{Condition, Statuses};
 
 /// The original's example, all keys and values as they are.
 const SEED_MAIN: &str = "
@@ -132,7 +132,8 @@ fn what_a_module_file_leaves_out_has_its_default() {
     assert_eq!(module.max_response_bytes, 1024 * 1024);
     assert_eq!(module.commit_interval, Duration::from_secs(10));
     assert_eq!(module.drain_timeout, Duration::from_secs(10));
-    assert_eq!(module.success_status, SuccessStatus::parse(["200-299"]).unwrap());
+    assert_eq!(module.rules.success, Statuses::parse(["200-299"]).unwrap());
+    assert!(module.rules.rejected.is_empty() && module.rules.body.is_none());
 }
 
 #[test]
@@ -228,6 +229,41 @@ const WRONG: &[(&str, &str, &str)] = &[
         "protocol.success_status.0: \"2xx\" is neither",
     ),
     (
+        "read_timeout_ms: 0",
+        "success_status: all\n read_timeout_ms: 0",
+        "m.yaml:11:18: protocol.success_status: is the text \"all\"; allowed: a list of texts, at least 1, or any",
+    ),
+    (
+        "read_timeout_ms: 0",
+        "rejected_status: [99]\n read_timeout_ms: 0",
+        "m.yaml:11:20: protocol.rejected_status.0: \"99\" is neither",
+    ),
+    (
+        "read_timeout_ms: 0",
+        "rejected_status: [400, 204-205]\n read_timeout_ms: 0",
+        "protocol.rejected_status: 204 is in success_status too",
+    ),
+    (
+        "read_timeout_ms: 0",
+        "success_json: {field: a..b, falsy: true}\n read_timeout_ms: 0",
+        "m.yaml:11:17: protocol.success_json.field: \"a..b\" is no path to a field",
+    ),
+    (
+        "read_timeout_ms: 0",
+        "success_json: {field: errno}\n read_timeout_ms: 0",
+        "m.yaml:11:2: protocol.success_json: needs exactly one of equals: TEXT, falsy: true, absent: true",
+    ),
+    (
+        "read_timeout_ms: 0",
+        "success_json: {field: errno, equals: 0, absent: true}\n read_timeout_ms: 0",
+        "protocol.success_json: needs exactly one of",
+    ),
+    (
+        "read_timeout_ms: 0",
+        "success_json: {field: errno, falsy: true}\n max_response_bytes: 100\n read_timeout_ms: 0",
+        "protocol.success_json.max_bytes: is 65536; allowed: at most max_response_bytes, which is 100",
+    ),
+    (
         "worker_num: 100",
         "worker_num: 0",
         "worker_num: is 0; allowed: a whole number from 1 to 10000",
@@ -289,6 +325,28 @@ fn each_wrong_value_of_a_module_is_one_problem_that_says_what_is_allowed() {
             invalid.to_string().contains(expected),
             "{invalid} does not hold {expected:?}"
         );
+    }
+}
+
+#[test]
+fn the_rules_of_success_are_read() {
+    let with = |lines: &str| {
+        let text = SEED_MODULE.replacen(" read_timeout_ms", &format!("{lines} read_timeout_ms"), 1);
+        module(&text).unwrap().rules
+    };
+    let any = with(" success_status: any\n");
+    assert_eq!(any.success, Statuses::parse(["200-599"]).unwrap());
+    let rejected = with(" rejected_status: [400, 410-422]\n").rejected;
+    assert_eq!(rejected, Statuses::parse(["400", "410-422"]).unwrap());
+    for (written, condition) in [
+        ("equals: 0", Condition::Equals("0".to_owned())),
+        ("equals: ''", Condition::Equals(String::new())),
+        ("falsy: true", Condition::Falsy),
+        ("absent: yes", Condition::Absent),
+    ] {
+        let rule = with(&format!(" success_json: {{field: errno, {written}}}\n"));
+        let rule = rule.body.unwrap();
+        assert_eq!((rule.condition, rule.max_bytes), (condition, 65_536), "{written}");
     }
 }
 
@@ -381,14 +439,16 @@ fn the_documented_module_file_holds_the_defaults_and_every_key() {
         &least[..servers]
     );
     assert_eq!(module(&text).unwrap(), module(&least).unwrap());
+    // Those without a default are shown in comments.
+    let shown: Vec<_> = text
+        .lines()
+        .map(|line| line.trim_start_matches([' ', '#']))
+        .collect();
     for (section, keys) in MODULE_SCHEMA.groups {
         for key in *keys {
-            let indent = if section.is_empty() { "" } else { "  " };
-            assert!(
-                text.contains(&format!("\n{indent}{}:", key.path)),
-                "{section}.{}",
-                key.path
-            );
+            let name = key.path.rsplit('.').next().unwrap();
+            let is_shown = shown.iter().any(|line| line.starts_with(&format!("{name}:")));
+            assert!(is_shown, "{section}.{}", key.path);
         }
     }
 }

@@ -70,16 +70,20 @@ impl Control for Open {
     }
 }
 
-async fn push(link: &mut Link) -> Result<(StatusCode, bool), ExchangeError> {
+async fn push(link: &mut Link) -> Result<Answer, ExchangeError> {
     push_if(link, true).await
 }
 
-async fn push_if(link: &mut Link, open: bool) -> Result<(StatusCode, bool), ExchangeError> {
+async fn push_if(link: &mut Link, open: bool) -> Result<Answer, ExchangeError> {
+    push_with(link, &LIMITS, open).await
+}
+
+async fn push_with(link: &mut Link, limits: &Limits, open: bool) -> Result<Answer, ExchangeError> {
     let request = Request::post("/x")
         .header("host", "backend")
         .body(Value::from(&b"value"[..]))
         .unwrap();
-    link.exchange(request, &LIMITS, &mut Timer::new(), &Open(Cell::new(open)))
+    link.exchange(request, limits, &mut Timer::new(), &Open(Cell::new(open)))
         .await
 }
 
@@ -98,13 +102,15 @@ const LIMITS: Limits = Limits {
     write: None,
     read: Some(Duration::from_millis(50)),
     answer_bytes: 10,
+    kept_bytes: None,
 };
 
 #[tokio::test]
 async fn a_connection_serves_one_exchange_after_another() {
     let mut link = connect([Act::Answer(OK), Act::Answer("HTTP/1.1 204 No Content\r\n\r\n")]).await;
-    assert_eq!(push(&mut link).await.unwrap(), (StatusCode::OK, true));
-    assert_eq!(push(&mut link).await.unwrap().0, StatusCode::NO_CONTENT);
+    let answer = push(&mut link).await.unwrap();
+    assert_eq!((answer.status, answer.reusable), (StatusCode::OK, true));
+    assert_eq!(push(&mut link).await.unwrap().status, StatusCode::NO_CONTENT);
 }
 
 #[tokio::test]
@@ -176,15 +182,15 @@ async fn the_read_time_out_runs_from_the_last_byte_sent() {
 async fn an_answer_over_the_limit_counts_by_its_status_and_ends_the_connection() {
     let long = "HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\n01234567890123456789";
     let mut link = connect([Act::Answer(long)]).await;
-    assert_eq!(push(&mut link).await.unwrap(), (StatusCode::OK, false));
+    let answer = push(&mut link).await.unwrap();
+    assert_eq!((answer.status, answer.reusable), (StatusCode::OK, false));
 }
 
 #[tokio::test]
 async fn an_answer_that_closes_leaves_a_connection_that_is_stale() {
     let close = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok";
     let mut link = connect([Act::AnswerAndClose(close)]).await;
-    let (status, _) = push(&mut link).await.unwrap();
-    assert_eq!(status, StatusCode::OK);
+    assert_eq!(push(&mut link).await.unwrap().status, StatusCode::OK);
     assert!(matches!(push(&mut link).await, Err(ExchangeError::Stale)));
 }
 
@@ -196,10 +202,40 @@ async fn a_shut_gate_writes_nothing() {
         Err(ExchangeError::Shut)
     ));
     assert_eq!(
-        push(&mut link).await.unwrap().0,
+        push(&mut link).await.unwrap().status,
         StatusCode::OK,
         "the server has seen one request"
     );
+}
+
+#[tokio::test]
+async fn a_body_is_given_back_only_when_it_is_wanted_and_short_enough() {
+    let keep = |bytes| Limits {
+        kept_bytes: bytes,
+        ..LIMITS
+    };
+    let mut link = connect([Act::Answer(OK); 4]).await;
+    for (wanted, expected) in [
+        (None, AnswerBody::Dropped),
+        (Some(2), AnswerBody::Whole(b"ok".to_vec())),
+        (Some(1), AnswerBody::TooLong),
+    ] {
+        let answer = push_with(&mut link, &keep(wanted), true).await.unwrap();
+        assert_eq!((answer.body, answer.reusable), (expected, true));
+    }
+}
+
+#[tokio::test]
+async fn only_an_answer_that_is_no_success_says_when_to_come_again() {
+    let busy = "HTTP/1.1 503 Busy\r\nretry-after: 7\r\ndate: x\r\ncontent-length: 0\r\n\r\n";
+    let fine = "HTTP/1.1 200 OK\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n";
+    let mut link = connect([Act::Answer(busy), Act::Answer(fine)]).await;
+    let advice = push(&mut link).await.unwrap().advice.unwrap();
+    assert_eq!(
+        (&advice.retry_after, advice.date.as_ref().unwrap()),
+        (&HeaderValue::from(7), &HeaderValue::from_static("x"))
+    );
+    assert!(push(&mut link).await.unwrap().advice.is_none());
 }
 
 /// The lease was still good when the worker looked at it; then the process was stopped.
@@ -236,7 +272,7 @@ async fn a_lease_that_ends_between_the_look_and_the_write_lets_no_byte_out() {
 async fn a_redirect_is_an_answer() {
     let moved = "HTTP/1.1 302 Found\r\nlocation: /y\r\ncontent-length: 0\r\n\r\n";
     let mut link = connect([Act::Answer(moved)]).await;
-    assert_eq!(push(&mut link).await.unwrap().0, StatusCode::FOUND);
+    assert_eq!(push(&mut link).await.unwrap().status, StatusCode::FOUND);
 }
 
 #[tokio::test]

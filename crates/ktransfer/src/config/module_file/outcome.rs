@@ -1,0 +1,108 @@
+//! The keys that say when a record is delivered, and the structs they are read into.
+
+use kcommon::config::{Key, Kind, Need};
+use serde::Deserialize;
+
+use crate::verdict::ANY;
+
+/// What an answer means; below `protocol`.
+pub(super) const ANSWER: &[Key] = &[
+    Key {
+        path: "success_status",
+        kind: Kind::TextListOr { min: 1, word: ANY },
+        need: Need::Default("[200-299]"),
+        meaning: "Statuses that mean delivered, each one status or a range, or `any` for every answer. Every other answer is tried \
+                  again, or ends the record when it is in `rejected_status`; redirects are not followed.",
+        changed: "New; the original took 200 alone, which `[200]` restores.",
+    },
+    Key {
+        path: "rejected_status",
+        kind: Kind::TextList { min: 0 },
+        need: Need::Default("[]"),
+        meaning: "Statuses by which the backend refuses a record for good, each one status or a range, such as `[400, 422]`: the \
+                  record ends undelivered without another attempt. None of them may be in `success_status`.",
+        changed: "New.",
+    },
+    Key {
+        path: "success_json",
+        kind: Kind::Section,
+        need: Need::Optional,
+        meaning: "What the JSON object in the body of an answer with a status of `success_status` has to say for a delivery, with \
+                  exactly one of `equals`, `falsy`, `absent`. A body that is empty, too long or no JSON object is no delivery; \
+                  what is not delivered is tried again. Without the section no body is looked at.",
+        changed: "New.",
+    },
+    Key {
+        path: "success_json.field",
+        kind: Kind::Text,
+        need: Need::Required,
+        meaning: "The field; dots lead into sections and lists: `errno`, `result.code`, `items.0.status`.",
+        changed: "",
+    },
+    Key {
+        path: "success_json.equals",
+        kind: Kind::TextOrEmpty,
+        need: Need::Optional,
+        meaning: "Delivered when the field is this: `0` is 0, 0.0 and \"0\"; `true`, `false` and `null` are also the words of JSON.",
+        changed: "",
+    },
+    Key {
+        path: "success_json.falsy",
+        kind: Kind::Bool,
+        need: Need::Default("false"),
+        meaning: "With `true`: delivered when the field is 0, \"0\", \"\", null, false, an empty list, or not there.",
+        changed: "",
+    },
+    Key {
+        path: "success_json.absent",
+        kind: Kind::Bool,
+        need: Need::Default("false"),
+        meaning: "With `true`: delivered when the field is null or not there.",
+        changed: "",
+    },
+    Key {
+        path: "success_json.max_bytes",
+        kind: Kind::Int {
+            min: 2,
+            max: 16_777_216,
+        },
+        need: Need::Default("65536"),
+        meaning: "Bytes of a body that are read for it, at most `max_response_bytes`.",
+        changed: "",
+    },
+];
+
+/// What an answer means, as written.
+#[derive(Clone, Debug, Deserialize)]
+pub(in crate::config) struct AnswerFile {
+    pub(in crate::config) success_status: SuccessFile,
+    pub(in crate::config) rejected_status: Vec<String>,
+    pub(in crate::config) success_json: Option<SuccessJsonFile>,
+}
+
+/// A list of statuses, or a word that stands for one.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(in crate::config) enum SuccessFile {
+    List(Vec<String>),
+    Word(String),
+}
+
+impl SuccessFile {
+    pub(in crate::config) fn texts(&self) -> &[String] {
+        match self {
+            Self::List(texts) => texts,
+            Self::Word(word) => std::slice::from_ref(word),
+        }
+    }
+}
+
+/// The section `success_json`.
+#[derive(Clone, Debug, Deserialize)]
+pub(in crate::config) struct SuccessJsonFile {
+    pub(in crate::config) field: String,
+    pub(in crate::config) equals: Option<String>,
+    pub(in crate::config) falsy: bool,
+    pub(in crate::config) absent: bool,
+    pub(in crate::config) max_bytes: usize,
+}

@@ -1,0 +1,152 @@
+//! One attempt after the other: sends a record's request to the next server and judges the answer. Owns one connection to each
+//! server, which it polls itself; whose attempt may start and is cut is its caller's word ([`Control`]).
+//!
+//! It decides nothing about what follows an attempt.
+
+use std::rc::Rc;
+
+use hyper::{StatusCode, Uri};
+use kcommon::daemon::Failure;
+use kcommon::kafka::PartitionId;
+use tokio::time::Instant;
+
+use crate::link::{Answer, ConnectError, Control, ExchangeError, Link, Timer};
+use crate::meters::Meters;
+use crate::record::Record;
+use crate::target::{Target, UnpushableError, UriBuffer};
+use crate::verdict::{BodyError, Verdict};
+
+/// See the module.
+pub struct Pusher {
+    target: Rc<Target>,
+    meters: Rc<Meters>,
+    /// One connection for each server.
+    links: Vec<Option<Link>>,
+    timer: Timer,
+    uri: UriBuffer,
+}
+
+/// How an attempt failed.
+#[derive(Debug, thiserror::Error)]
+pub enum AttemptError {
+    /// No connection to the server.
+    #[error("no connection")]
+    Connect(#[source] ConnectError),
+    /// No answer.
+    #[error("the exchange failed")]
+    Exchange(#[source] ExchangeError),
+    /// An answer that is neither success nor rejection.
+    #[error("the backend answered {0}")]
+    Answer(StatusCode),
+    /// An answer with a status of success whose body says otherwise.
+    #[error("the backend answered {0}, but {1}")]
+    Denied(StatusCode, BodyError),
+    /// An answer that refuses the record for good.
+    #[error("the backend rejected the record with {0}")]
+    Rejected(StatusCode),
+}
+
+impl AttemptError {
+    /// Whether it was our own doing, which says nothing about the backend.
+    #[must_use]
+    pub const fn is_ours(&self) -> bool {
+        matches!(
+            self,
+            Self::Connect(ConnectError::Cut) | Self::Exchange(ExchangeError::Cut | ExchangeError::Shut)
+        )
+    }
+}
+
+impl Pusher {
+    /// A pusher without connections.
+    #[must_use]
+    pub fn new(target: Rc<Target>, meters: Rc<Meters>) -> Self {
+        Self {
+            links: (0..target.len()).map(|_| None).collect(),
+            target,
+            meters,
+            timer: Timer::new(),
+            uri: UriBuffer::default(),
+        }
+    }
+
+    /// The URI of a record.
+    ///
+    /// # Errors
+    /// The record can never be pushed.
+    pub fn uri(&mut self, record: &Record, partition: PartitionId) -> Result<Uri, UnpushableError> {
+        self.target.uri(record, partition, &mut self.uri)
+    }
+
+    /// One attempt; a connection that the backend closed while it was idle is repeated once, on a new one to the same
+    /// server, and does not count.
+    ///
+    /// # Errors
+    /// The record is not delivered, as far as anybody knows.
+    pub async fn attempt(
+        &mut self,
+        record: &Record,
+        uri: Uri,
+        control: &impl Control,
+    ) -> Result<(), AttemptError> {
+        let number = self.target.next_server();
+        let mut outcome = self.exchange(record, uri.clone(), number, control).await;
+        if matches!(outcome, Err(AttemptError::Exchange(ExchangeError::Stale))) {
+            self.meters.repeated.increment(1);
+            outcome = self.exchange(record, uri, number, control).await;
+        }
+        let outcome = outcome.and_then(|answer| self.judge(&answer));
+        self.note(&outcome);
+        outcome
+    }
+
+    fn judge(&self, answer: &Answer) -> Result<(), AttemptError> {
+        let status = answer.status;
+        match self.target.module().rules.judge(status, &answer.body) {
+            Verdict::Delivered => Ok(()),
+            Verdict::Rejected => Err(AttemptError::Rejected(status)),
+            Verdict::Retry => Err(AttemptError::Answer(status)),
+            Verdict::Denied(error) => Err(AttemptError::Denied(status, error)),
+        }
+    }
+
+    /// What the outcome says about the backends as a whole.
+    fn note(&self, outcome: &Result<(), AttemptError>) {
+        let mut outage = self.target.outage.borrow_mut();
+        match outcome {
+            Err(error) if error.is_ours() => {}
+            Err(AttemptError::Answer(status)) if !status.is_server_error() => outage.answered(),
+            Ok(()) | Err(AttemptError::Rejected(_) | AttemptError::Denied(..)) => outage.answered(),
+            Err(error) => outage.failed(Instant::now(), || Failure::from_error(error).to_string()),
+        }
+    }
+
+    async fn exchange(
+        &mut self,
+        record: &Record,
+        uri: Uri,
+        number: usize,
+        control: &impl Control,
+    ) -> Result<Answer, AttemptError> {
+        let target = Rc::clone(&self.target);
+        let server = target.server(number).expect("the target numbers its own servers");
+        let open = self.links.get_mut(number).and_then(Option::take);
+        let limits = target.limits();
+        let mut link = match open {
+            Some(link) => link,
+            None => {
+                let connected = Link::connect(&server.address, limits, &mut self.timer, control).await;
+                connected.map_err(AttemptError::Connect)?
+            }
+        };
+        let request = target.request(server, uri, record.value(), link.take_headers());
+        let exchanged = link.exchange(request, limits, &mut self.timer, control).await;
+        let answer = exchanged.map_err(AttemptError::Exchange)?;
+        if answer.reusable
+            && let Some(place) = self.links.get_mut(number)
+        {
+            *place = Some(link);
+        }
+        Ok(answer)
+    }
+}
