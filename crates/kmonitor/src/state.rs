@@ -290,6 +290,9 @@ impl Judge {
             State::Unknown if look.lag == Err(Unknown::OffsetUnreadable) => {
                 "the offset znode holds no offset, or cannot be read".to_owned()
             }
+            State::Unknown if look.lag.is_ok() => {
+                "nobody owns it, and it is not seen for long enough to say since when".to_owned()
+            }
             State::Unknown => format!(
                 "no log end: {}",
                 look.kafka.unwrap_or("the partition has no leader")

@@ -299,6 +299,18 @@ fn without_log_ends_or_commits_nothing_is_called_ok() {
     };
     let log = Some(LogRange { start: 0, end: 5 });
     let at = Committed::At(CommitOffset::ZERO);
+    let unowned = Look {
+        owner: None,
+        changed_ms: Some(-1_000_000),
+        ..look(at, log)
+    };
+    assert_eq!(
+        told(unowned),
+        (
+            State::Unknown,
+            "nobody owns it, and it is not seen for long enough to say since when".to_owned()
+        )
+    );
     assert_eq!(
         told(look(at, None)),
         (State::Unknown, "no log end: no broker answers".to_owned())
