@@ -253,6 +253,8 @@ impl Cluster {
             .set("enable.idempotence", "true")
             // A broker that comes back denies its topics for a while; that is believed until the next look, by default for minutes.
             .set("topic.metadata.refresh.interval.ms", "1000")
+            // Longer than a broker of the scenarios is away.
+            .set("message.timeout.ms", "30000")
             .set("linger.ms", "5");
         client.create().context("make a producer")
     }

@@ -43,7 +43,7 @@ impl Load {
         stop: CancellationToken,
     ) -> Result<HashMap<Bytes, u64>> {
         // Idempotent, acks from all: what it says is stored is stored once, in the order of each key.
-        let writer = cluster.writer()?;
+        let mut writer = cluster.writer()?;
         let mut steps: Vec<u64> = vec![0; self.keys];
         let portion = usize::try_from(self.rate * u32::try_from(BEAT.as_millis())? / 1000)?.max(1);
         let mut beat = tokio::time::interval(BEAT);
@@ -57,7 +57,7 @@ impl Load {
             });
             let records: Vec<_> = records.collect();
             next += portion;
-            store(&writer, &topic, records).await?;
+            store(&cluster, &mut writer, &topic, records).await?;
         }
         let stored = steps.iter().enumerate();
         Ok(stored
@@ -68,7 +68,15 @@ impl Load {
 
 /// Writes a portion until all of it is acknowledged. A broker that comes back answers for a while that it knows no such
 /// topic. What is written again may be stored twice: to a judge that is a repeat, and one of a few records.
-async fn store(writer: &Writer, topic: &str, mut records: Vec<NewRecord>) -> Result<()> {
+///
+/// It is written again by another client: once in dozens of kills of a broker, a client wrote nothing to a topic any more
+/// until its messages timed out, while others wrote to the same broker.
+async fn store(
+    cluster: &Cluster,
+    writer: &mut Writer,
+    topic: &str,
+    mut records: Vec<NewRecord>,
+) -> Result<()> {
     let start = Instant::now();
     loop {
         let failed = writer.try_produce(topic, records).await;
@@ -84,6 +92,7 @@ async fn store(writer: &Writer, topic: &str, mut records: Vec<NewRecord>) -> Res
         }
         records = again;
         tokio::time::sleep(RETRY).await;
+        *writer = cluster.writer()?;
     }
 }
 
