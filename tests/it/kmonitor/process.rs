@@ -1,6 +1,7 @@
 //! kmonitor as a process: its file, its exit statuses, its metrics.
 
-use ktests::{Setup, cluster, http, ports};
+use ktests::daemon::PATIENCE;
+use ktests::{Setup, cluster, eventually, http, ports};
 
 use super::world::{SOON, Znodes, section, topic};
 
@@ -94,6 +95,12 @@ async fn it_tells_how_it_is_in_metrics() {
     );
     let mut kmonitor = Setup::new("kmonitor", text).start().await;
     let labels = [r#"cluster="c""#];
+    // It is ready before its sources have answered.
+    eventually("both sources have answered", PATIENCE, async || {
+        let up = kmonitor.metric("kmonitor_source_up", &labels).await == Some(2.0);
+        up && kmonitor.metric("kmonitor_lag_records", &labels).await == Some(8.0)
+    })
+    .await;
     for (name, value) in [
         ("kmonitor_source_up", 2.0),
         ("kmonitor_modules", 1.0),
@@ -127,7 +134,7 @@ async fn it_tells_how_it_is_in_metrics() {
     znodes.delete(&format!("/consumers/m/offsets/{topic}")).await;
     znodes.delete("/consumers/m/offsets").await;
     znodes.delete("/consumers/m").await;
-    ktests::eventually("no series of the module is left", SOON, async || {
+    eventually("no series of the module is left", SOON, async || {
         let page = http::get(&kmonitor.admin("/metrics")).await.unwrap().text();
         !page.contains(r#"module="m""#)
     })
