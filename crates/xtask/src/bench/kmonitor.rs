@@ -12,13 +12,16 @@ use clap::Args;
 use kcommon::zookeeper::{Lifetime, Session, Settings, Write as Znode, layout};
 use ktests::{Cluster, Daemon, Setup, http, ports, unique};
 use serde_json::Value;
+use tokio::task::LocalSet;
 
-use super::{Common, millis, process};
+use super::{Common, load, millis, process};
 
 /// Znodes that are made in one request.
 const AT_ONCE: usize = 500;
 /// How long the broker may take to make all partitions.
 const TOPICS: Duration = Duration::from_secs(300);
+/// How long the clients ask, at most.
+const ASKED: Duration = Duration::from_secs(10);
 /// Ten times what the first answer may take.
 const FIRST: Duration = Duration::from_secs(30);
 
@@ -35,6 +38,9 @@ pub(crate) struct Arguments {
     /// How many partitions each topic has.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i32).range(1..=1000))]
     partitions: i32,
+    /// How many clients ask for `/delay` at the same time, each again as soon as it has its answer.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    clients: u32,
 }
 
 /// The modules of one cluster, which are also the names of their topics.
@@ -53,6 +59,7 @@ struct Figures {
     cpu: f64,
     rss_mib: u64,
     scraped_mib: u64,
+    answers: load::Figures,
 }
 
 pub(super) async fn bench(arguments: &Arguments, cluster: &Cluster) -> Result<()> {
@@ -61,22 +68,28 @@ pub(super) async fn bench(arguments: &Arguments, cluster: &Cluster) -> Result<()
     let session = fill(arguments, cluster, &watched).await?;
     println!(
         "{} partitions of {} modules in {} clusters; the default interval; {runs} runs of {seconds} s\n\
-         a round: all clusters at once, the slowest counts, the worst of the run\n",
+         a round: all clusters at once, the slowest counts, the worst of the run; then {} clients ask for /delay\n",
         arguments.modules * arguments.partitions.unsigned_abs(),
         arguments.modules,
-        arguments.clusters
+        arguments.clusters,
+        arguments.clients
     );
-    println!("| first answer ms | round ms | % of a core | RSS MiB | after scrapes and all details MiB |");
-    println!("|---|---|---|---|---|");
+    println!(
+        "| first answer ms | round ms | % of a core | RSS MiB | after scrapes and all details MiB | answers/s | p50 ms | p99 ms |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
     for _ in 0..runs {
         let figures = measure(arguments, cluster, &watched).await?;
         println!(
-            "| {:.0} | {:.0} | {:.2} | {} | {} |",
+            "| {:.0} | {:.0} | {:.2} | {} | {} | {:.0} | {:.1} | {:.1} |",
             millis(figures.first),
             figures.round * 1e3,
             figures.cpu,
             figures.rss_mib,
-            figures.scraped_mib
+            figures.scraped_mib,
+            figures.answers.per_second,
+            millis(figures.answers.p50),
+            millis(figures.answers.p99)
         );
     }
     session.close().await;
@@ -188,12 +201,23 @@ async fn measure(arguments: &Arguments, cluster: &Cluster, watched: &[Watched]) 
         series.count() == usize::try_from(expected)?,
         "a partition has no series"
     );
+    let scraped_mib = process::rss_mib(daemon.pid())?;
+    let server = load::Server {
+        port,
+        pid: daemon.pid(),
+    };
+    let clients = usize::try_from(arguments.clients)?;
+    // What follows the name is passed over.
+    let template = load::Template::get("/delay?nth=");
+    let asked = load::measure(server, clients, &template, arguments.common.length().min(ASKED));
+    let answers = LocalSet::new().run_until(asked).await?;
     let figures = Figures {
         first,
         round,
         cpu: 100.0 * used.as_secs_f64() / measured.elapsed().as_secs_f64(),
         rss_mib,
-        scraped_mib: process::rss_mib(daemon.pid())?,
+        scraped_mib,
+        answers,
     };
     daemon.terminate().await;
     Ok(figures)

@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use hdrhistogram::Histogram;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -17,8 +17,10 @@ use super::{process, sink};
 
 /// Time before anything counts.
 const WARM_UP: Duration = Duration::from_secs(2);
+/// The memory that a client has for an answer at first.
+const ANSWER: usize = 4096;
 /// The longest answer.
-const MAX_ANSWER: usize = 4096;
+const MAX_ANSWER: usize = 4 << 20;
 
 /// A request whose key can be changed in place.
 #[derive(Clone)]
@@ -38,7 +40,7 @@ pub(super) struct Server {
 }
 
 /// The figures of one measurement.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Figures {
     pub(super) per_second: f64,
     pub(super) p50: Duration,
@@ -71,6 +73,15 @@ impl Template {
         let body = "x".repeat(body);
         Self {
             bytes: format!("{start}0000{rest}{}\r\n\r\n{body}", body.len()).into_bytes(),
+            digits: start.len(),
+        }
+    }
+
+    /// A GET of `path`, to which the digits of a key are added.
+    pub(super) fn get(path: &str) -> Self {
+        let start = format!("GET {path}");
+        Self {
+            bytes: format!("{start}0000 HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n").into_bytes(),
             digits: start.len(),
         }
     }
@@ -143,7 +154,7 @@ async fn count(pid: u32, run: &Run, length: Duration) -> Result<Counted> {
 async fn client(port: u16, run: Rc<Run>, mut template: Template, first: usize) -> Result<()> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     stream.set_nodelay(true)?;
-    let mut buffer = [0; MAX_ANSWER];
+    let mut buffer = vec![0; ANSWER];
     for number in first.. {
         let start = Instant::now();
         stream.write_all(template.with_key(number)).await?;
@@ -161,9 +172,13 @@ async fn client(port: u16, run: Rc<Run>, mut template: Template, first: usize) -
 }
 
 /// Reads exactly one answer; anything but 200 is an error.
-async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> Result<()> {
+async fn read_answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<()> {
     let mut filled = 0;
     loop {
+        if filled == buffer.len() {
+            ensure!(filled < MAX_ANSWER, "an answer is longer than {MAX_ANSWER} bytes");
+            buffer.resize(2 * filled, 0);
+        }
         let read = stream.read(&mut buffer[filled..]).await?;
         if read == 0 {
             bail!("the server closed the connection");

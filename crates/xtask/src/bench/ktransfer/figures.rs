@@ -66,11 +66,29 @@ pub(super) async fn watch(sink: &Running, pid: u32, extent: Extent) -> Result<Fi
 
 /// The bounds of these quantiles of a histogram, from a page of `/metrics`.
 pub(super) fn quantiles_of(page: &str, name: &str, quantiles: [f64; 2]) -> [Option<f64>; 2] {
-    quantiles.map(|quantile| quantile_of(page, name, quantile))
+    quantiles_between("", page, name, quantiles)
 }
 
-/// The upper bound of the bucket of a histogram that holds this quantile.
-fn quantile_of(page: &str, name: &str, quantile: f64) -> Option<f64> {
+/// The same of what came between two pages.
+pub(super) fn quantiles_between(
+    before: &str,
+    after: &str,
+    name: &str,
+    quantiles: [f64; 2],
+) -> [Option<f64>; 2] {
+    let (before, mut counted) = (buckets(before, name), buckets(after, name));
+    for ((_, count), (_, earlier)) in counted.iter_mut().zip(before) {
+        *count -= earlier;
+    }
+    quantiles.map(|quantile| {
+        let (_, all) = *counted.last()?;
+        let (bound, _) = counted.iter().find(|(_, count)| *count >= all * quantile)?;
+        Some(*bound)
+    })
+}
+
+/// The upper bounds of the buckets of a histogram with the counts up to them.
+fn buckets(page: &str, name: &str) -> Vec<(f64, f64)> {
     let buckets = page.lines().filter_map(|line| {
         let series = line.strip_prefix(name)?.strip_prefix("_bucket")?;
         let (labels, count) = series.rsplit_once(' ')?;
@@ -79,13 +97,10 @@ fn quantile_of(page: &str, name: &str, quantile: f64) -> Option<f64> {
         let (bound, _) = bound.split_once('"')?;
         Some((bound.parse::<f64>().ok()?, count.parse::<f64>().ok()?))
     });
-    let buckets: Vec<(f64, f64)> = buckets.collect();
-    let (_, all) = *buckets.last()?;
-    let (bound, _) = buckets.iter().find(|(_, count)| *count >= all * quantile)?;
-    Some(*bound)
+    buckets.collect()
 }
 
-/// A bound of [`quantiles_of`] in milliseconds, for a table.
+/// A bound of [`quantiles_between`] in milliseconds, for a table.
 pub(super) fn shown(quantile: Option<f64>) -> String {
     quantile.map_or("-".to_owned(), |seconds| format!("{:.1}", seconds * 1e3))
 }
@@ -102,7 +117,16 @@ mod tests {
             quantiles_of(page, "x_seconds", [0.5, 0.99]),
             [Some(0.001), Some(0.005)]
         );
-        assert_eq!(quantile_of(page, "x_seconds", 0.995), Some(f64::INFINITY));
-        assert_eq!(quantile_of("", "x_seconds", 0.5), None);
+        assert_eq!(
+            quantiles_of(page, "x_seconds", [0.5, 0.995]),
+            [Some(0.001), Some(f64::INFINITY)]
+        );
+        assert_eq!(quantiles_of("", "x_seconds", [0.5, 0.99]), [None, None]);
+        let later = "x_seconds_bucket{module=\"a\",le=\"0.001\"} 91\nx_seconds_bucket{module=\"a\",le=\"0.005\"} 199\n\
+            x_seconds_bucket{module=\"a\",le=\"+Inf\"} 200\n";
+        assert_eq!(
+            quantiles_between(page, later, "x_seconds", [0.01, 0.5]),
+            [Some(0.001), Some(0.005)]
+        );
     }
 }

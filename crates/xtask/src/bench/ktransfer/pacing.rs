@@ -8,20 +8,22 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use ktests::{Cluster, NewRecord, http, unique};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::figures::{Extent, quantiles_of, shown, watch};
+use super::figures::{Extent, quantiles_between, shown, watch};
 use super::{Arguments, BODY, KEYS, body, key, start};
 use crate::bench::yardstick::Running;
 use crate::bench::{Common, micros, sink};
 
 /// Records are written in portions, one each so often.
 const PORTION: Duration = Duration::from_millis(1);
+/// Time before anything counts: the writer and ktransfer get to know a topic that was just made, and catch up.
+const WARM_UP: Duration = Duration::from_secs(3);
 /// Portions that wait for their acknowledgement; with more of them the rate falls behind.
 const UNACKNOWLEDGED: usize = 500;
 
 pub(super) async fn bench(arguments: &Arguments, rate: u32, cluster: &Cluster) -> Result<()> {
     let Common { seconds, .. } = arguments.common;
     println!(
-        "ktransfer: one POST per record of {BODY} bytes, {KEYS} keys, while {rate} records/s are written, for {seconds} s\n\
+        "ktransfer: one POST per record of {BODY} bytes, {KEYS} keys, while {rate} records/s are written, for {seconds} s after {WARM_UP:?}\n\
          wait: from the fetch of a record to the start of its push, as ktransfer counts it\n"
     );
     println!("| partitions | workers | records/s | wait p50 ≤ ms | p99 ≤ ms | CPU µs/record | RSS MiB |");
@@ -33,19 +35,27 @@ pub(super) async fn bench(arguments: &Arguments, rate: u32, cluster: &Cluster) -
             let sink = Running::sink(sink::Service::default()).await?;
             let mut daemon = start::ktransfer(cluster, &topic, workers, sink.port);
             daemon.wait_ready().await;
+            let length = WARM_UP + arguments.common.length();
             let extent = Extent {
-                records: usize::try_from(rate * seconds)?,
-                time: arguments.common.length() * 4,
+                records: usize::try_from(u128::from(rate) * length.as_millis() / 1_000)?,
+                time: length * 4,
             };
-            let (written, figures) = tokio::join!(
-                write(cluster, &topic, rate, arguments.common.length()),
+            let metrics = daemon.admin("/metrics");
+            let warm = async {
+                tokio::time::sleep(WARM_UP).await;
+                http::get(&metrics).await
+            };
+            let (written, warm, figures) = tokio::join!(
+                write(cluster, &topic, rate, length),
+                warm,
                 watch(&sink, daemon.pid(), extent)
             );
-            let page = http::get(&daemon.admin("/metrics")).await?.text();
+            let page = http::get(&metrics).await?.text();
             daemon.terminate().await;
             written?;
             let figures = figures?;
-            let [p50, p99] = quantiles_of(&page, "ktransfer_wait_seconds", [0.5, 0.99]).map(shown);
+            let waited = quantiles_between(&warm?.text(), &page, "ktransfer_wait_seconds", [0.5, 0.99]);
+            let [p50, p99] = waited.map(shown);
             println!(
                 "| {partitions} | {workers} | {:.0} | {p50} | {p99} | {:.1} | {} |",
                 figures.per_second,
