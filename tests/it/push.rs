@@ -1,6 +1,8 @@
 //! ktransfer on a real cluster as a process: what a push looks like, byte for byte, and what becomes of it.
 
 #[cfg(test)]
+mod content;
+#[cfg(test)]
 mod eviction;
 #[cfg(test)]
 mod gaps;

@@ -1,10 +1,11 @@
 //! The fetch of one partition in one epoch: takes records from the client's queue while there is room, decides by the
-//! method filter which are to be pushed, and enters every one into the ledger, in order.
+//! filters which are to be pushed, and enters every one into the ledger, in order.
 //!
 //! It runs until its task is aborted. An offset out of range is decided here: below the log start the records in between
 //! are lost, counted and logged; above the log end the log was truncated if anything was taken in, else the partition stands
 //! still and says so until the log reaches it.
 
+mod entry;
 mod truncation;
 
 use std::cell::{Cell, RefCell};
@@ -26,13 +27,11 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::assignment::Assignment;
-use crate::config::{Module, OnUndecodable};
+use crate::config::Module;
 use crate::consumer::{Assigned, Consumer, Events};
 use crate::dispatcher::{Admitted, Dispatcher, Fetched};
 use crate::key::{KeyHasher, KeyId};
-use crate::ledger::Entry;
 use crate::meters::Meters;
-use crate::methods::MethodCheck;
 use crate::throttle::Throttle;
 
 /// How long a question to the brokers may take.
@@ -116,7 +115,8 @@ struct Held {
 enum Broken {
     OutOfRange,
     Failed(KafkaError),
-    Undecodable,
+    /// A record cannot be read, and this key of the module says to stop there.
+    Unreadable(&'static str),
 }
 
 impl Fetch {
@@ -150,11 +150,10 @@ impl Fetch {
                     let reached = self.source.dispatcher.borrow().reached(self.assignment.epoch);
                     self.out_of_range(reached.unwrap_or(from)).await;
                 }
-                Broken::Undecodable => {
-                    self.stop(
-                        "a record cannot be decoded; change on_undecodable, or move the offset past it"
-                            .into(),
-                    );
+                Broken::Unreadable(key) => {
+                    self.stop(format!(
+                        "a record cannot be read; change {key}, or move the offset past it"
+                    ));
                     std::future::pending::<()>().await;
                 }
                 Broken::Failed(error) => {
@@ -260,38 +259,6 @@ impl Fetch {
             match admitted {
                 Admitted::Taken => return Ok(()),
                 Admitted::NoRoom => self.room.notified().await,
-            }
-        }
-    }
-
-    fn entry(&mut self, offset: RecordOffset, value: &[u8]) -> Result<Entry, Broken> {
-        let module = &self.source.module;
-        let Some(methods) = &module.methods else {
-            return Ok(Entry::Pending);
-        };
-        match methods.check(value) {
-            MethodCheck::Matched(_method) => Ok(Entry::Pending),
-            MethodCheck::NotMatched => {
-                self.source.meters.filtered.increment(1);
-                Ok(Entry::Done)
-            }
-            MethodCheck::Undecodable => {
-                self.source.meters.undecodable.increment(1);
-                if let Some(held_back) = self.undecodable.pass(Instant::now()) {
-                    tracing::warn!(
-                        module = module.name,
-                        partition = self.assignment.partition.0,
-                        offset = offset.get(),
-                        lines_held_back = held_back,
-                        policy = ?module.on_undecodable,
-                        "record without a readable method: not a MessagePack map with a text under \"method\""
-                    );
-                }
-                match module.on_undecodable {
-                    OnUndecodable::Skip => Ok(Entry::Done),
-                    OnUndecodable::Push => Ok(Entry::Pending),
-                    OnUndecodable::Stop => Err(Broken::Undecodable),
-                }
             }
         }
     }

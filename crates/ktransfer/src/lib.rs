@@ -8,6 +8,7 @@ pub mod claims;
 pub mod committer;
 pub mod config;
 pub mod consumer;
+pub mod content;
 pub mod coordinator;
 pub mod dispatcher;
 pub mod fetch;

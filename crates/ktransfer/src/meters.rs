@@ -9,6 +9,8 @@ pub const PUSHES: &str = "ktransfer_pushes_total";
 /// Records that ended without a push, by reason: `filtered`, `undecodable`, `unpushable` (no URI can be made of them),
 /// `compacted` (replaced in Kafka by a newer record of their key while their body was not in memory).
 pub const PASSED_OVER: &str = "ktransfer_records_passed_over_total";
+/// Records whose bodies could not be read, by stage: `filter` (or everything, with `on_error: stop`), `transform`.
+pub const CONTENT_ERRORS: &str = "ktransfer_content_errors_total";
 /// Records fetched a second time in one assignment and dropped.
 pub const STALE: &str = "ktransfer_records_stale_total";
 /// Records fetched again after a restart or a hand-over and not pushed, because their acknowledgement had been stored.
@@ -60,10 +62,14 @@ pub struct Meters {
     pub repeated: Counter,
     /// Requests cut on the wire.
     pub cut: Counter,
-    /// Records whose method is not wanted.
+    /// Records that a filter does not want.
     pub filtered: Counter,
     /// Records whose method cannot be read.
     pub undecodable: Counter,
+    /// Records whose body the filter could not read.
+    pub filter_errors: Counter,
+    /// Records of whose body nothing could be made.
+    pub transform_errors: Counter,
     /// Records of which no URI can be made.
     pub unpushable: Counter,
     /// Logs found truncated.
@@ -115,6 +121,8 @@ impl Meters {
             |outcome: &'static str| counter!(PUSHES, "module" => module.to_owned(), "outcome" => outcome);
         let passed =
             |reason: &'static str| counter!(PASSED_OVER, "module" => module.to_owned(), "reason" => reason);
+        let content_errors =
+            |stage: &'static str| counter!(CONTENT_ERRORS, "module" => module.to_owned(), "stage" => stage);
         Self {
             delivered: pushes("delivered"),
             retried: pushes("retried"),
@@ -124,6 +132,8 @@ impl Meters {
             cut: pushes("cut"),
             filtered: passed("filtered"),
             undecodable: passed("undecodable"),
+            filter_errors: content_errors("filter"),
+            transform_errors: content_errors("transform"),
             unpushable: passed("unpushable"),
             compacted: passed("compacted"),
             truncations: counter!(TRUNCATIONS, "module" => module.to_owned()),

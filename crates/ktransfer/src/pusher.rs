@@ -10,9 +10,10 @@ use kcommon::daemon::Failure;
 use kcommon::kafka::PartitionId;
 use tokio::time::Instant;
 
+use crate::content::ContentError;
 use crate::link::{Answer, ConnectError, Control, ExchangeError, Link, Timer};
 use crate::meters::Meters;
-use crate::record::Record;
+use crate::record::{Record, Value};
 use crate::target::{Target, UnpushableError, UriBuffer};
 use crate::verdict::{BodyError, Verdict};
 
@@ -24,6 +25,8 @@ pub struct Pusher {
     links: Vec<Option<Link>>,
     timer: Timer,
     uri: UriBuffer,
+    /// What is pushed in place of the record's own body.
+    body: Option<Value>,
 }
 
 /// How an attempt failed.
@@ -67,6 +70,7 @@ impl Pusher {
             meters,
             timer: Timer::new(),
             uri: UriBuffer::default(),
+            body: None,
         }
     }
 
@@ -76,6 +80,19 @@ impl Pusher {
     /// The record can never be pushed.
     pub fn uri(&mut self, record: &Record, partition: PartitionId) -> Result<Uri, UnpushableError> {
         self.target.uri(record, partition, &mut self.uri)
+    }
+
+    /// Makes of the record's body what the module pushes, for the attempts that follow.
+    ///
+    /// # Errors
+    /// Nothing can be made of it: the attempts push it as it is.
+    pub fn transform(&mut self, record: &Record) -> Result<(), ContentError> {
+        self.body = None;
+        if let Some(content) = &self.target.module().content {
+            let made = content.transform(&record.value())?;
+            self.body = made.map(|made| Value::from(&made[..]));
+        }
+        Ok(())
     }
 
     /// One attempt; a connection that the backend closed while it was idle is repeated once, on a new one to the same
@@ -139,7 +156,8 @@ impl Pusher {
                 connected.map_err(AttemptError::Connect)?
             }
         };
-        let request = target.request(server, uri, record.value(), link.take_headers());
+        let value = self.body.clone().unwrap_or_else(|| record.value());
+        let request = target.request(server, uri, value, link.take_headers());
         let exchanged = link.exchange(request, limits, &mut self.timer, control).await;
         let answer = exchanged.map_err(AttemptError::Exchange)?;
         if answer.reusable

@@ -1,6 +1,8 @@
 //! A worker: takes a record, pushes it, says how that ended, takes the next. It polls its own connections; it rests without a
 //! timer when there is nothing to do.
 
+mod content;
+
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -103,6 +105,11 @@ impl Worker {
                 return End::Done;
             }
         };
+        if let Err(error) = self.pusher.transform(&job.record)
+            && let Some(end) = self.not_transformed(job, &error)
+        {
+            return end;
+        }
         let permission = Permission {
             dispatcher: &self.dispatcher,
             seat: self.seat,

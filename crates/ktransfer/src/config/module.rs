@@ -1,5 +1,6 @@
 //! One valid module: what the rest of the program may rely on.
 
+mod content;
 mod outcome;
 
 use std::num::NonZeroUsize;
@@ -11,6 +12,7 @@ use kcommon::config::{Document, HostPort, Invalid, Problem};
 use kcommon::kafka::TopicName;
 
 use super::module_file::{InitialOffset, ModuleFile, OnUndecodable};
+use crate::content::Content;
 use crate::methods::MethodFilter;
 use crate::retry::RetryPolicy;
 use crate::uri::UriTemplate;
@@ -27,6 +29,8 @@ pub struct Module {
     pub methods: Option<MethodFilter>,
     /// What happens to a record that [`Module::methods`] cannot read.
     pub on_undecodable: OnUndecodable,
+    /// What it does with bodies; none = it pushes them as they come.
+    pub content: Option<Content>,
     /// Where it begins when no offset is stored.
     pub initial_offset: InitialOffset,
     /// Path and query of a push.
@@ -84,6 +88,7 @@ impl Module {
         );
         let rules = outcome::rules(document, &mut problems);
         let (headers, host) = headers(document, &mut problems);
+        let content = content::content(document, &mut problems);
         Invalid::check(problems)?;
         let (Some(topic), Some(uri), Some(rules)) = (topic, uri, rules) else {
             return Err(document.problem("", "cannot be used").into());
@@ -93,6 +98,7 @@ impl Module {
             topic,
             methods: file.methods.clone().map(MethodFilter::new),
             on_undecodable: file.on_undecodable,
+            content,
             initial_offset: file.initial_offset,
             uri,
             headers,

@@ -1,10 +1,12 @@
 //! A module file, `modules/<name>.yaml`: its keys, and the struct it is read into.
 
+mod content;
 mod outcome;
 
 use kcommon::config::{HostPort, Key, Kind, Need, Schema};
 use serde::Deserialize;
 
+use content::ContentFile;
 pub(super) use outcome::{AnswerFile, SuccessJsonFile};
 
 /// The keys of a module file.
@@ -15,6 +17,7 @@ pub const MODULE_SCHEMA: Schema = Schema {
         ("protocol", PROTOCOL),
         ("protocol", outcome::ANSWER),
         ("", HOW),
+        ("", content::KEYS),
     ],
 };
 
@@ -224,6 +227,8 @@ pub(super) struct ModuleFile {
     pub(super) methods: Option<Vec<String>>,
     pub(super) on_undecodable: OnUndecodable,
     pub(super) initial_offset: InitialOffset,
+    #[serde(flatten)]
+    pub(super) content: ContentFile,
     pub(super) protocol: ProtocolFile,
     pub(super) backend_servers: Vec<HostPort>,
     pub(super) worker_num: usize,

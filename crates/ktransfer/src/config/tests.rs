@@ -7,6 +7,7 @@ use kcommon::admin::Listen;
 use tempfile::TempDir;
 
 use super::*;
+use crate::content::OnError;
 use crate::methods::MethodCheck;
 use crate::retry::RetryPolicy;
 use crate::uri::UriTemplate;
@@ -127,6 +128,7 @@ fn what_a_module_file_leaves_out_has_its_default() {
     let module = module(SEED_MODULE).unwrap();
     assert!(module.order_by_key);
     assert_eq!(module.on_undecodable, OnUndecodable::Skip);
+    assert_eq!(module.content, None);
     assert_eq!(module.initial_offset, InitialOffset::Earliest);
     assert_eq!(module.max_uncommitted, NonZeroUsize::new(100_000).unwrap());
     assert_eq!(module.max_response_bytes, 1024 * 1024);
@@ -310,6 +312,41 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     (
         "worker_num:",
+        "filter: {in: [a]}\nworker_num:",
+        "m.yaml:14:1: filter.field: is missing; allowed: a text",
+    ),
+    (
+        "worker_num:",
+        "filter: {field: a..b, in: [a]}\nworker_num:",
+        "m.yaml:14:10: filter.field: \"a..b\" has an empty name",
+    ),
+    (
+        "worker_num:",
+        "filter: {field: a, in: []}\nworker_num:",
+        "filter.in: has 0 entries; allowed: a list of texts, at least 1",
+    ),
+    (
+        "worker_num:",
+        "project: {}\nworker_num:",
+        "project: has 0 fields; allowed: 1 to 1000",
+    ),
+    (
+        "worker_num:",
+        "project:\n id: .id\nworker_num:",
+        "m.yaml:15:2: project.id: \".id\" has an empty name",
+    ),
+    (
+        "worker_num:",
+        "project: {id: [id]}\nworker_num:",
+        "project.id: is",
+    ),
+    (
+        "worker_num:",
+        "on_error: drop\nworker_num:",
+        "on_error: is \"drop\"; allowed: skip, push, stop",
+    ),
+    (
+        "worker_num:",
         "on_undecodable: drop\nworker_num:",
         "on_undecodable: is \"drop\"; allowed: skip, push, stop",
     ),
@@ -448,8 +485,26 @@ fn the_documented_module_file_holds_the_defaults_and_every_key() {
         for key in *keys {
             let name = key.path.rsplit('.').next().unwrap();
             let is_shown = shown.iter().any(|line| line.starts_with(&format!("{name}:")));
-            assert!(is_shown, "{section}.{}", key.path);
+            assert!(name == "*" || is_shown, "{section}.{}", key.path);
         }
+    }
+}
+
+#[test]
+fn filter_and_projection_are_read_as_they_are_written() {
+    let more = "filter: {field: user.type, in: [order, 7, true]}\nproject: {z: user.id, a: user.name}\non_error: push\n";
+    let content = module(&format!("{SEED_MODULE}{more}")).unwrap().content.unwrap();
+    assert_eq!(content.on_error, OnError::Push);
+    for (kind, admitted) in [
+        ("\"order\"", true),
+        ("7", true),
+        ("true", true),
+        ("\"other\"", false),
+    ] {
+        let body = format!("{{\"user\": {{\"type\": {kind}, \"name\": \"n\", \"id\": 1}}}}");
+        assert_eq!(content.admits(body.as_bytes()), Ok(admitted), "{kind}");
+        let made = content.transform(body.as_bytes()).unwrap().unwrap();
+        assert_eq!(String::from_utf8(made).unwrap(), r#"{"z":1,"a":"n"}"#);
     }
 }
 
