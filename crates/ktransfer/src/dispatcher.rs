@@ -9,6 +9,7 @@ mod eviction;
 mod flights;
 mod partition;
 mod pushing;
+mod troubles;
 mod truncation;
 mod waits;
 
@@ -21,6 +22,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::acks::Acks;
+use crate::adaptive::Adaptive;
 use crate::assignment::{Assignment, CommitOutcome, Epoch, Report};
 use crate::budget::Budget;
 use crate::committer::Stored;
@@ -31,12 +33,14 @@ use crate::meters::{Levels, Meters};
 use crate::scheduler::Scheduler;
 use flights::Flights;
 use partition::{Partition, Phase};
+use troubles::Troubles;
 use waits::Waits;
 
 pub use admission::{Admitted, Fetched, Fullness};
 pub use eviction::{Gone, Restored};
 pub use flights::Seat;
 pub use pushing::End;
+pub use troubles::Trouble;
 
 /// The bounds of a module.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +51,8 @@ pub struct Bounds {
     pub max_uncommitted: usize,
     /// Time between two commits of a partition, unless many records are newly done.
     pub commit_interval: Duration,
+    /// Whether a backend that is overloaded or away gets fewer pushes at a time.
+    pub slows_down: bool,
 }
 
 impl Bounds {
@@ -69,6 +75,9 @@ pub struct Dispatcher {
     partitions: HashMap<Epoch, Partition, TakeHash>,
     flights: Flights,
     waits: Waits,
+    troubles: Troubles,
+    /// How many pushes may be on their way, where that depends on the backend.
+    adaptive: Option<Adaptive>,
     lease: Lease,
     budget: Budget,
     /// What the commits of the whole process store.
@@ -95,6 +104,8 @@ impl Dispatcher {
             partitions: HashMap::default(),
             flights: Flights::new(bounds.workers),
             waits: Waits::default(),
+            troubles: Troubles::default(),
+            adaptive: bounds.slows_down.then(|| Adaptive::new(bounds.workers)),
             lease,
             budget,
             stored,
@@ -189,8 +200,8 @@ impl Dispatcher {
     pub fn tick(&mut self, now: Instant) {
         self.scheduler.wake(now);
         if self.scheduler.has_ready() {
-            // Workers rest beside ready keys only while the lease is away: it may be back.
-            self.flights.wake(usize::MAX);
+            // Workers rest beside ready keys only while the lease is away, or the backend: either may be back.
+            self.flights.wake(self.free_places());
         }
         let epochs: Vec<_> = self.partitions.keys().copied().collect();
         for epoch in epochs {
@@ -200,6 +211,7 @@ impl Dispatcher {
             |of: fn(&Self, &Partition) -> usize| self.partitions.values().map(|known| of(self, known)).sum();
         self.meters.tell(&Levels {
             in_flight: self.flights.in_flight(),
+            limit: self.concurrency().0,
             uncommitted: sum(|_, known| known.ledger.len()),
             held_bytes: sum(|_, known| known.share.held()),
             bodiless: sum(|all, known| all.scheduler.cold(known.lane)),
@@ -224,7 +236,7 @@ impl Dispatcher {
     /// Wakes the keys whose back-off is over.
     pub fn wake(&mut self, now: Instant) {
         let woken = self.scheduler.wake(now);
-        self.flights.wake(woken);
+        self.flights.wake(woken.min(self.free_places()));
     }
 
     /// Pushes on their way.
@@ -293,6 +305,7 @@ impl Dispatcher {
         }
         self.partitions.remove(&epoch);
         self.waits.forget(epoch);
+        self.troubles.end(epoch);
         self.share_out();
         self.answer_unbegun();
         // A partition that was assigned anew may have waited for this end.

@@ -2,6 +2,7 @@
 //! of instances that ZooKeeper coordinates. `docs/architecture.md` has the map.
 
 pub mod acks;
+pub mod adaptive;
 pub mod assignment;
 pub mod budget;
 pub mod claims;

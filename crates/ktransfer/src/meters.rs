@@ -24,6 +24,8 @@ pub const WAIT_SECONDS: &str = "ktransfer_wait_seconds";
 pub const PUSH_SECONDS: &str = "ktransfer_push_seconds";
 /// Pushes on their way.
 pub const IN_FLIGHT: &str = "ktransfer_pushes_in_flight";
+/// Pushes that may be on their way: all workers, or fewer while the backend wants less: see [`crate::adaptive`].
+pub const LIMIT: &str = "ktransfer_pushes_limit";
 /// Records between the commit positions and the newest fetched.
 pub const UNCOMMITTED: &str = "ktransfer_records_uncommitted";
 /// Partitions whose log was seen to have lost records that had been taken in, so that they began anew.
@@ -95,6 +97,7 @@ pub struct Meters {
     /// 1 during an outage of the backends.
     pub backend_down: Gauge,
     in_flight: Gauge,
+    limit: Gauge,
     uncommitted: Gauge,
     bodiless: Gauge,
     held_bytes: Gauge,
@@ -105,6 +108,8 @@ pub struct Meters {
 pub struct Levels {
     /// Pushes on their way.
     pub in_flight: usize,
+    /// How many may be.
+    pub limit: usize,
     /// Records between the commit positions and the newest fetched.
     pub uncommitted: usize,
     /// Bytes taken of the budget.
@@ -146,6 +151,7 @@ impl Meters {
             seconds: histogram!(PUSH_SECONDS, "module" => module.to_owned()),
             full: gauge!(FULL, "module" => module.to_owned()),
             backend_down: gauge!(BACKEND_DOWN, "module" => module.to_owned()),
+            limit: gauge!(LIMIT, "module" => module.to_owned()),
             in_flight: gauge!(IN_FLIGHT, "module" => module.to_owned()),
             uncommitted: gauge!(UNCOMMITTED, "module" => module.to_owned()),
             bodiless: gauge!(BODILESS, "module" => module.to_owned()),
@@ -157,6 +163,7 @@ impl Meters {
     #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
     pub fn tell(&self, levels: &Levels) {
         self.in_flight.set(levels.in_flight as f64);
+        self.limit.set(levels.limit as f64);
         self.uncommitted.set(levels.uncommitted as f64);
         self.held_bytes.set(levels.held_bytes as f64);
         self.bodiless.set(levels.bodiless as f64);

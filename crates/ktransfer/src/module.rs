@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::acks::Acks;
+use crate::adaptive;
 use crate::assignment::{Assignment, Order, Report};
 use crate::budget::Budget;
 use crate::committer::Stored;
@@ -128,6 +129,8 @@ struct Running {
     backend: Latch,
     /// Whether the outage of the backends was told.
     outage_told: bool,
+    /// Whether it was told that the backends slow the module down.
+    slowed: adaptive::Telling,
     target: Rc<Target>,
     source: Rc<Source>,
     dispatcher: Rc<RefCell<Dispatcher>>,
@@ -165,6 +168,7 @@ impl Running {
             workers: module.worker_num.min(module.window_size).get(),
             max_uncommitted: module.max_uncommitted.get(),
             commit_interval: module.commit_interval,
+            slows_down: module.retry.slows_down,
         };
         let dispatcher = Dispatcher::new(bounds, lease.clone(), budget, stored, Rc::clone(&meters));
         let bell = dispatcher.bell();
@@ -190,6 +194,7 @@ impl Running {
             latch,
             backend,
             outage_told: false,
+            slowed: adaptive::Telling::default(),
             target,
             source,
             dispatcher,
@@ -265,6 +270,7 @@ impl Running {
             self.take_positions();
             self.tell_stopped(now);
             self.tell_outage(now);
+            self.tell_slowed(now);
             self.dispatcher.borrow_mut().shrink();
         }
         let mut dispatcher = self.dispatcher.borrow_mut();

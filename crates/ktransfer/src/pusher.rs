@@ -4,16 +4,20 @@
 //! It decides nothing about what follows an attempt.
 
 use std::rc::Rc;
+use std::time::{Duration, SystemTime};
 
+use hyper::header::HeaderValue;
 use hyper::{StatusCode, Uri};
 use kcommon::daemon::Failure;
 use kcommon::kafka::PartitionId;
 use tokio::time::Instant;
 
+use crate::adaptive::Sign;
 use crate::content::ContentError;
 use crate::link::{Answer, ConnectError, Control, ExchangeError, Link, Timer};
 use crate::meters::Meters;
 use crate::record::{Record, Value};
+use crate::retry::asked_wait;
 use crate::target::{Target, UnpushableError, UriBuffer};
 use crate::verdict::{BodyError, Verdict};
 
@@ -38,9 +42,9 @@ pub enum AttemptError {
     /// No answer.
     #[error("the exchange failed")]
     Exchange(#[source] ExchangeError),
-    /// An answer that is neither success nor rejection.
+    /// An answer that is neither success nor rejection, and for how long it asks to wait.
     #[error("the backend answered {0}")]
-    Answer(StatusCode),
+    Answer(StatusCode, Option<Duration>),
     /// An answer with a status of success whose body says otherwise.
     #[error("the backend answered {0}, but {1}")]
     Denied(StatusCode, BodyError),
@@ -57,6 +61,38 @@ impl AttemptError {
             self,
             Self::Connect(ConnectError::Cut) | Self::Exchange(ExchangeError::Cut | ExchangeError::Shut)
         )
+    }
+
+    /// The status of the answer, if there was one.
+    #[must_use]
+    pub const fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Answer(status, _) | Self::Denied(status, _) | Self::Rejected(status) => Some(*status),
+            Self::Connect(_) | Self::Exchange(_) => None,
+        }
+    }
+
+    /// How long the backend asked to wait.
+    #[must_use]
+    pub const fn asked(&self) -> Option<Duration> {
+        match self {
+            Self::Answer(_, asked) => *asked,
+            _ => None,
+        }
+    }
+
+    /// What it says about the backend as a whole; `None` = nothing: a 500 may be the record's fault, a cut is ours.
+    #[must_use]
+    pub fn sign(&self) -> Option<Sign> {
+        match self {
+            Self::Answer(StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, asked) => {
+                Some(Sign::Overloaded(*asked))
+            }
+            Self::Answer(StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT, _) => Some(Sign::Away),
+            Self::Answer(status, _) if status.is_server_error() => None,
+            Self::Answer(..) | Self::Denied(..) | Self::Rejected(_) => Some(Sign::Taken),
+            Self::Connect(_) | Self::Exchange(_) => (!self.is_ours()).then_some(Sign::Away),
+        }
     }
 }
 
@@ -122,9 +158,18 @@ impl Pusher {
         match self.target.module().rules.judge(status, &answer.body) {
             Verdict::Delivered => Ok(()),
             Verdict::Rejected => Err(AttemptError::Rejected(status)),
-            Verdict::Retry => Err(AttemptError::Answer(status)),
+            Verdict::Retry => Err(AttemptError::Answer(status, self.asked(answer))),
             Verdict::Denied(error) => Err(AttemptError::Denied(status, error)),
         }
+    }
+
+    /// How long an answer asks to wait, where the module listens to that.
+    fn asked(&self, answer: &Answer) -> Option<Duration> {
+        let longest = self.target.module().retry.longest_asked?;
+        let advice = answer.advice.as_ref()?;
+        let date = advice.date.as_ref().map(HeaderValue::as_bytes);
+        let asked = asked_wait(advice.retry_after.as_bytes(), date, SystemTime::now());
+        asked.map(|asked| asked.min(longest))
     }
 
     /// What the outcome says about the backends as a whole.
@@ -132,7 +177,7 @@ impl Pusher {
         let mut outage = self.target.outage.borrow_mut();
         match outcome {
             Err(error) if error.is_ours() => {}
-            Err(AttemptError::Answer(status)) if !status.is_server_error() => outage.answered(),
+            Err(AttemptError::Answer(status, _)) if !status.is_server_error() => outage.answered(),
             Ok(()) | Err(AttemptError::Rejected(_) | AttemptError::Denied(..)) => outage.answered(),
             Err(error) => outage.failed(Instant::now(), || Failure::from_error(error).to_string()),
         }

@@ -10,13 +10,14 @@ use std::task::Context;
 
 use tokio::time::Instant;
 
+use crate::adaptive::Sign;
 use crate::assignment::Epoch;
 use crate::dispatcher::{Dispatcher, End, Seat};
 use crate::lease::BootTime;
 use crate::link::{Control, ExchangeError};
 use crate::meters::Meters;
 use crate::pusher::{AttemptError, Pusher};
-use crate::retry::Next;
+use crate::retry::{Failed, Next};
 use crate::scheduler::Job;
 use crate::target::Target;
 use crate::throttle::Throttle;
@@ -75,11 +76,11 @@ impl Worker {
         loop {
             let job = self.dispatcher.borrow_mut().take(self.seat);
             match job {
-                Some(job) => {
+                Some(mut job) => {
                     // All who have an answer take their next record before the first of them writes. The requests then
                     // come in a row, and wake the backend once for many: less CPU for each, on both sides.
                     tokio::task::yield_now().await;
-                    let end = self.push(&job).await;
+                    let end = self.push(&mut job).await;
                     self.dispatcher.borrow_mut().end(self.seat, job, end);
                 }
                 None => bell.notified().await,
@@ -87,7 +88,7 @@ impl Worker {
         }
     }
 
-    async fn push(&mut self, job: &Job) -> End {
+    async fn push(&mut self, job: &mut Job) -> End {
         let started = Instant::now();
         let Some(partition) = self.dispatcher.borrow().partition(job.lane.epoch()) else {
             return End::NotStarted;
@@ -117,6 +118,9 @@ impl Worker {
         };
         let outcome = self.pusher.attempt(&job.record, uri, &permission).await;
         self.meters.seconds.record(started.elapsed());
+        if self.target.module().retry.slows_down {
+            self.note(&outcome, started);
+        }
         match outcome {
             Ok(()) => {
                 self.meters.delivered.increment(1);
@@ -124,14 +128,32 @@ impl Worker {
             }
             Err(AttemptError::Exchange(ExchangeError::Cut)) => End::Cut,
             Err(error) if error.is_ours() => End::NotStarted,
-            Err(error) => self.failed(job, &error),
+            Err(error) => self.failed(job, started, &error),
         }
     }
 
-    fn failed(&self, job: &Job, error: &AttemptError) -> End {
+    /// What the outcome says about the backend as a whole.
+    fn note(&self, outcome: &Result<(), AttemptError>, started: Instant) {
+        let sign = match outcome {
+            Ok(()) => Some(Sign::Taken),
+            Err(error) => error.sign(),
+        };
+        if let Some(sign) = sign {
+            self.dispatcher.borrow_mut().note(sign, started, fastrand::f64);
+        }
+    }
+
+    fn failed(&self, job: &mut Job, started: Instant, error: &AttemptError) -> End {
         let rejected = matches!(error, AttemptError::Rejected(_));
-        let attempts = job.record.failures.saturating_add(1);
-        match self.target.module().retry.after_failure(attempts, Instant::now()) {
+        let now = Instant::now();
+        let trouble = self.dispatcher.borrow_mut().failed(job, started, error.status());
+        let failed = Failed {
+            attempts: trouble.attempts,
+            elapsed: now - trouble.first,
+            asked: error.asked(),
+        };
+        let retry = &self.target.module().retry;
+        match retry.after_failure(&failed, now, fastrand::f64) {
             Next::RetryAt(at) if !rejected => {
                 self.meters.retried.increment(1);
                 self.warn(
@@ -184,7 +206,7 @@ impl Worker {
             module = self.target.module().name,
             partition,
             offset = job.record.offset.get(),
-            attempt = job.record.failures.saturating_add(1),
+            attempt = job.record.failures.max(1),
             lines_held_back = held_back,
             error,
             "{what}"

@@ -87,6 +87,51 @@ async fn an_answers_body_decides_where_the_module_has_a_rule_for_it() {
 }
 
 #[tokio::test]
+async fn a_backend_that_is_overloaded_is_asked_less_by_the_whole_module_until_it_has_recovered() {
+    let (scene, backend) = (Scene::new("overload", 1).await, Backend::start().await);
+    backend.on(When::always(), Behaviour::status(503).and_retry_after(2));
+    let mut module = scene.module(&backend.addresses());
+    module["worker_num"] = json!(20);
+    module["window_size"] = json!(20);
+    module["retry"] = json!({"backoff": "exponential", "max_interval_ms": 1000});
+    let produced = scene
+        .cluster
+        .produce_checked(&scene.name, ktests::numbered(0..400, 200))
+        .await
+        .unwrap();
+    let daemon = scene.start(&module).await;
+    eventually("the first are refused", SOON, async || backend.count() > 0).await;
+    // 200 keys are ready, and none of them may come for two seconds: what is looked at is the length of the pause.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(backend.count() <= 20, "{}", backend.count());
+    eventually("it is asked again", SOON, async || backend.count() > 20).await;
+    let limit = daemon.metric("ktransfer_pushes_limit", &[]).await.unwrap();
+    assert!(limit <= 10.0, "{limit}");
+    backend.on(
+        When::always(),
+        Behaviour::status(200).after(Duration::from_millis(10)),
+    );
+    backend.forget();
+    delivers(&backend, 400).await;
+    let requests = backend.requests();
+    let first: Vec<_> = requests.iter().filter(|seen| seen.status == Some(200)).collect();
+    let early = &first[..10];
+    let open = early
+        .iter()
+        .filter(|seen| seen.start < early[0].end.unwrap())
+        .count();
+    assert!(open <= 5, "{open} at a time when it is back");
+    scene.stores(400).await;
+    check(&produced, &backend.requests()).assert_at_least_once();
+    eventually("all workers push again", SOON, async || {
+        let limit = daemon.metric("ktransfer_pushes_limit", &[]).await;
+        limit.is_some_and(|limit| limit > 10.0)
+    })
+    .await;
+    assert!(daemon.log().contains("module slowed down"), "{}", daemon.log());
+}
+
+#[tokio::test]
 async fn a_record_is_dropped_after_its_last_retry_and_counted() {
     let (scene, backend) = (Scene::new("dropped", 1).await, Backend::start().await);
     backend.on(When::key("bad"), Behaviour::status(500));

@@ -45,6 +45,7 @@ pub struct Behaviour {
     pub(super) end: End,
     pub(super) body: Bytes,
     pub(super) close: bool,
+    pub(super) retry_after: Option<u64>,
 }
 
 /// How a request ends.
@@ -63,6 +64,7 @@ impl Behaviour {
             end,
             body: Bytes::new(),
             close: false,
+            retry_after: None,
         }
     }
 
@@ -101,6 +103,15 @@ impl Behaviour {
     pub fn with_body(self, body: impl Into<Bytes>) -> Self {
         Self {
             body: body.into(),
+            ..self
+        }
+    }
+
+    /// The same with a `retry-after` of so many seconds in the answer.
+    #[must_use]
+    pub fn and_retry_after(self, seconds: u64) -> Self {
+        Self {
+            retry_after: Some(seconds),
             ..self
         }
     }

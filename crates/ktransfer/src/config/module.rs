@@ -87,10 +87,11 @@ impl Module {
             uri.map_err(|error| document.problem("protocol.uri", error.to_string())),
         );
         let rules = outcome::rules(document, &mut problems);
+        let retry = keep(&mut problems, outcome::retry(document));
         let (headers, host) = headers(document, &mut problems);
         let content = content::content(document, &mut problems);
         Invalid::check(problems)?;
-        let (Some(topic), Some(uri), Some(rules)) = (topic, uri, rules) else {
+        let (Some(topic), Some(uri), Some(rules), Some(retry)) = (topic, uri, rules, retry) else {
             return Err(document.problem("", "cannot be used").into());
         };
         Ok(Self {
@@ -112,10 +113,7 @@ impl Module {
             worker_num: at_least_one(file.worker_num),
             window_size: at_least_one(file.window_size),
             max_uncommitted: at_least_one(file.max_uncommitted),
-            retry: RetryPolicy::new(
-                u32::try_from(file.max_retry_times).ok(),
-                Duration::from_millis(file.fail_retry_interval_ms),
-            ),
+            retry,
             order_by_key: file.serialize_by_key,
             commit_interval: Duration::from_secs(file.zk_offset_update_interval_sec),
             drain_timeout: Duration::from_millis(file.drain_timeout_ms),

@@ -7,7 +7,7 @@ use kcommon::config::{HostPort, Key, Kind, Need, Schema};
 use serde::Deserialize;
 
 use content::ContentFile;
-pub(super) use outcome::{AnswerFile, SuccessJsonFile};
+pub(super) use outcome::{AnswerFile, Backoff, RetryFile, SuccessJsonFile};
 
 /// The keys of a module file.
 pub const MODULE_SCHEMA: Schema = Schema {
@@ -17,6 +17,7 @@ pub const MODULE_SCHEMA: Schema = Schema {
         ("protocol", PROTOCOL),
         ("protocol", outcome::ANSWER),
         ("", HOW),
+        ("", outcome::FAILURE),
         ("", content::KEYS),
     ],
 };
@@ -236,6 +237,7 @@ pub(super) struct ModuleFile {
     pub(super) max_uncommitted: usize,
     pub(super) max_retry_times: i64,
     pub(super) fail_retry_interval_ms: u64,
+    pub(super) retry: Option<RetryFile>,
     pub(super) serialize_by_key: bool,
     pub(super) zk_offset_update_interval_sec: u64,
     pub(super) drain_timeout_ms: u64,

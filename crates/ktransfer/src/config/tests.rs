@@ -119,7 +119,7 @@ fn the_originals_module_file_is_read() {
         (None, limit, limit)
     );
     assert_eq!((module.worker_num.get(), module.window_size.get()), (100, 200));
-    assert_eq!(module.retry, RetryPolicy::new(None, Duration::from_millis(200)));
+    assert_eq!(module.retry, RetryPolicy::fixed(None, Duration::from_millis(200)));
     assert_eq!(module.backend_servers.len(), 4);
 }
 
@@ -297,6 +297,16 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     (
         "worker_num:",
+        "retry: {backoff: exponential, max_interval_ms: 100}\nworker_num:",
+        "m.yaml:14:31: retry.max_interval_ms: is 100, less than fail_retry_interval_ms, which is 200",
+    ),
+    (
+        "worker_num:",
+        "retry: {backof: fixed}\nworker_num:",
+        "retry.backof: is not a key that is known here; did you mean backoff?",
+    ),
+    (
+        "worker_num:",
         "drain_timeout_ms: 30001\nworker_num:",
         "drain_timeout_ms: is 30001; allowed: a whole number from 0",
     ),
@@ -363,6 +373,29 @@ fn each_wrong_value_of_a_module_is_one_problem_that_says_what_is_allowed() {
             "{invalid} does not hold {expected:?}"
         );
     }
+}
+
+#[test]
+fn the_section_retry_is_read_and_its_defaults_are_for_those_who_write_it() {
+    let with = |lines: &str| module(&format!("{SEED_MODULE}{lines}")).unwrap().retry;
+    let fixed = RetryPolicy::fixed(None, Duration::from_millis(200));
+    let listening = RetryPolicy {
+        longest_asked: Some(Duration::from_secs(300)),
+        slows_down: true,
+        ..fixed
+    };
+    assert_eq!(with(""), fixed);
+    assert_eq!(with("retry: {}\n"), listening);
+    assert_eq!(with("retry: {slow_down: no, retry_after_max_ms: 0}\n"), fixed);
+    let growing = RetryPolicy {
+        ceiling: Some(Duration::from_secs(60)),
+        longest: Some(Duration::from_secs(3600)),
+        ..listening
+    };
+    assert_eq!(
+        with("retry: {backoff: exponential, max_elapsed_ms: 3_600_000}\n"),
+        growing
+    );
 }
 
 #[test]

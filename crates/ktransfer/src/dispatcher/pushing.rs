@@ -3,11 +3,15 @@
 use std::rc::Rc;
 use std::task::Context;
 
+use std::time::SystemTime;
+
+use hyper::StatusCode;
 use kcommon::kafka::PartitionId;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::{Dispatcher, Partition, Seat};
+use super::{Dispatcher, Partition, Seat, Trouble};
+use crate::adaptive::{Adaptive, Sign};
 use crate::assignment::Epoch;
 use crate::lease::BootTime;
 use crate::scheduler::Job;
@@ -34,6 +38,13 @@ impl Dispatcher {
 
     /// The next record for this worker; `None` puts it to rest until it is woken.
     pub fn take(&mut self, seat: Seat) -> Option<Job> {
+        let in_flight = self.flights.in_flight();
+        if let Some(adaptive) = &mut self.adaptive
+            && !adaptive.admits(in_flight, Instant::now)
+        {
+            self.flights.rest(seat);
+            return None;
+        }
         let job = self.scheduler.take().and_then(|job| {
             if self.lease.may_push(job.lane.epoch()) {
                 return Some(job);
@@ -86,8 +97,49 @@ impl Dispatcher {
             .map(|partition| partition.assignment.partition)
     }
 
+    /// An attempt of a record has failed: it began then, and had this answer, if any. Returns what is known of its attempts.
+    pub fn failed(&mut self, job: &mut Job, started: Instant, status: Option<StatusCode>) -> Trouble {
+        let record = &mut job.record;
+        record.failures = record.failures.saturating_add(1);
+        let attempt = Trouble {
+            offset: record.offset,
+            attempts: 1,
+            first: started,
+            first_time: SystemTime::now() - started.elapsed(),
+            status,
+        };
+        self.troubles.failed(job.lane.epoch(), record.seq, attempt)
+    }
+
+    /// What an attempt that began then, and has ended now, says about the backend. Without [`super::Bounds::slows_down`] it
+    /// changes nothing.
+    pub fn note(&mut self, sign: Sign, started: Instant, random: impl FnOnce() -> f64) {
+        let in_flight = self.flights.in_flight();
+        if let Some(adaptive) = &mut self.adaptive {
+            let before = adaptive.limit();
+            adaptive.note(sign, (started, Instant::now()), in_flight, random);
+            let more = adaptive.limit().saturating_sub(before);
+            self.flights.wake(more);
+        }
+    }
+
+    /// How many pushes may be on their way, and whether those are fewer than there are workers because the backend wants less.
+    #[must_use]
+    pub fn concurrency(&self) -> (usize, bool) {
+        let adaptive = self.adaptive.as_ref();
+        adaptive.map_or((self.bounds.workers, false), |adaptive| {
+            (adaptive.limit(), adaptive.is_slowed())
+        })
+    }
+
+    /// For how many workers there is something to do as far as the backend goes.
+    pub(super) fn free_places(&self) -> usize {
+        let limit = self.adaptive.as_ref().map_or(usize::MAX, Adaptive::limit);
+        limit.saturating_sub(self.flights.in_flight())
+    }
+
     /// A job is over for its worker.
-    pub fn end(&mut self, seat: Seat, mut job: Job, end: End) {
+    pub fn end(&mut self, seat: Seat, job: Job, end: End) {
         let epoch = job.lane.epoch();
         self.flights.land(seat);
         self.rouse();
@@ -100,13 +152,15 @@ impl Dispatcher {
             End::Done => {
                 let (lane, key, record) = job.into_parts();
                 partition.done(&record);
+                if record.failures > 0 {
+                    self.troubles.forget(epoch, record.seq);
+                }
                 self.scheduler.end(lane, key);
                 if self.scheduler.is_thirsty(lane) {
                     self.thirst.notify_one();
                 }
             }
             End::RetryAt(at) => {
-                job.record.failures = job.record.failures.saturating_add(1);
                 let sooner = self.scheduler.next_wake().is_none_or(|next| at < next);
                 if self.scheduler.retry(job, at).is_none() && sooner {
                     self.bell.notify_one();

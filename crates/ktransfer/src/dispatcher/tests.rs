@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use hyper::StatusCode;
 use kcommon::kafka::{CommitOffset, PartitionId, RecordOffset};
 
 use std::task::Context;
@@ -92,6 +93,7 @@ fn bounds() -> Bounds {
         workers: 4,
         max_uncommitted: 10,
         commit_interval: Duration::from_secs(1),
+        slows_down: false,
     }
 }
 
@@ -361,14 +363,26 @@ fn a_failed_record_comes_again_before_its_successor() {
     let assignment = world.assign(0);
     world.admit(assignment, 0, b"a", Entry::Pending);
     world.admit(assignment, 1, b"a", Entry::Pending);
-    let job = world.dispatcher.take(Seat(0)).unwrap();
-    let due = Instant::now() + Duration::from_secs(5);
+    let mut job = world.dispatcher.take(Seat(0)).unwrap();
+    let started = Instant::now();
+    let due = started + Duration::from_secs(5);
+    let trouble = world
+        .dispatcher
+        .failed(&mut job, started, Some(StatusCode::IM_A_TEAPOT));
+    assert_eq!((trouble.attempts, trouble.first), (1, started));
     world.dispatcher.end(Seat(0), job, End::RetryAt(due));
     assert!(world.dispatcher.take(Seat(0)).is_none());
     assert_eq!(world.dispatcher.next_wake(), Some(due));
     world.dispatcher.wake(due);
     let again = world.dispatcher.take(Seat(0)).unwrap();
     assert_eq!((again.record.offset.get(), again.record.failures), (0, 1));
+    let mut again = again;
+    let trouble = world.dispatcher.failed(&mut again, due, None);
+    assert_eq!(
+        (trouble.attempts, trouble.first, trouble.status),
+        (2, started, None),
+        "the first attempt is remembered"
+    );
 }
 
 #[test]

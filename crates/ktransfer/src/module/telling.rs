@@ -38,6 +38,21 @@ impl Running {
         self.source.meters.backend_down.set(down);
     }
 
+    /// Whether the backends want less at a time.
+    pub(super) fn tell_slowed(&mut self, now: Instant) {
+        let (limit, slowed) = self.dispatcher.borrow().concurrency();
+        let module = self.source.module.name.as_str();
+        match self.slowed.look(slowed, now) {
+            Some(true) => tracing::warn!(
+                module,
+                pushes_at_a_time = limit,
+                "module slowed down: its backend answers 429 or 503, or is away"
+            ),
+            Some(false) => tracing::info!(module, "module at full speed again"),
+            None => {}
+        }
+    }
+
     /// Which partitions stand still, and why.
     pub(super) fn tell_stopped(&mut self, now: Instant) {
         let (mut full, mut first) = (0.0, None);

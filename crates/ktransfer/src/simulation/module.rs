@@ -74,6 +74,7 @@ impl Module {
             } else {
                 settings.commit_interval
             },
+            slows_down: false,
         };
         let meters = Rc::new(Meters::new("simulated"));
         let dispatcher = Dispatcher::new(

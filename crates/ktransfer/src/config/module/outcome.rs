@@ -1,9 +1,12 @@
-//! When a record of a module is delivered: what the table of keys cannot say of it.
+//! When a record of a module is delivered, and what follows when it is not: what the table of keys cannot say of it.
+
+use std::time::Duration;
 
 use kcommon::config::{Document, Problem};
 
-use super::keep;
-use crate::config::module_file::{ModuleFile, SuccessJsonFile};
+use super::{keep, limit};
+use crate::config::module_file::{Backoff, ModuleFile, SuccessJsonFile};
+use crate::retry::RetryPolicy;
 use crate::verdict::{BodyRule, Condition, FieldPath, Rules, Statuses};
 
 /// The rules of success; its problems are put with the others.
@@ -38,6 +41,32 @@ pub(super) fn rules(document: &Document<ModuleFile>, problems: &mut Vec<Problem>
         success,
         rejected,
         body,
+    })
+}
+
+/// How failed pushes are repeated.
+pub(super) fn retry(document: &Document<ModuleFile>) -> Result<RetryPolicy, Problem> {
+    let file = &document.file;
+    let retries = u32::try_from(file.max_retry_times).ok();
+    let interval = Duration::from_millis(file.fail_retry_interval_ms);
+    let plain = RetryPolicy::fixed(retries, interval);
+    let Some(more) = &file.retry else {
+        return Ok(plain);
+    };
+    let ceiling = Duration::from_millis(more.max_interval_ms);
+    if more.backoff == Backoff::Exponential && ceiling < plain.interval {
+        let message = format!(
+            "is {}, less than fail_retry_interval_ms, which is {}",
+            more.max_interval_ms, file.fail_retry_interval_ms
+        );
+        return Err(document.problem("retry.max_interval_ms", message));
+    }
+    Ok(RetryPolicy {
+        ceiling: (more.backoff == Backoff::Exponential).then_some(ceiling),
+        longest: limit(more.max_elapsed_ms),
+        longest_asked: limit(more.retry_after_max_ms),
+        slows_down: more.slow_down,
+        ..plain
     })
 }
 

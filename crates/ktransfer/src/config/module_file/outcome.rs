@@ -3,6 +3,7 @@
 use kcommon::config::{Key, Kind, Need};
 use serde::Deserialize;
 
+use super::DAY_MS;
 use crate::verdict::ANY;
 
 /// What an answer means; below `protocol`.
@@ -71,6 +72,79 @@ pub(super) const ANSWER: &[Key] = &[
         changed: "",
     },
 ];
+
+/// What follows a failed attempt.
+pub(super) const FAILURE: &[Key] = &[
+    Key {
+        path: "retry",
+        kind: Kind::Section,
+        need: Need::Optional,
+        meaning: "How failed pushes are repeated, beyond `max_retry_times` and `fail_retry_interval_ms`. Without the section the \
+                  interval is always the same, `Retry-After` is not listened to, and only the record's own key waits.",
+        changed: "New.",
+    },
+    Key {
+        path: "retry.backoff",
+        kind: Kind::OneOf(&["fixed", "exponential"]),
+        need: Need::Default("fixed"),
+        meaning: "`fixed`: always `fail_retry_interval_ms` between two attempts. `exponential`: that doubles with each attempt of \
+                  a record up to `max_interval_ms`, and each wait is drawn from 0 to it (full jitter).",
+        changed: "",
+    },
+    Key {
+        path: "retry.max_interval_ms",
+        kind: Kind::Int { min: 10, max: DAY_MS },
+        need: Need::Default("60000"),
+        meaning: "With `exponential`: the longest wait between two attempts in milliseconds; at least `fail_retry_interval_ms`.",
+        changed: "",
+    },
+    Key {
+        path: "retry.max_elapsed_ms",
+        kind: Kind::Int {
+            min: 0,
+            max: 30 * DAY_MS,
+        },
+        need: Need::Default("0"),
+        meaning: "Milliseconds from the first attempt of a record after which no further one begins; 0 = no limit. The last one \
+                  begins then. Counted anew by whoever takes the partition over.",
+        changed: "",
+    },
+    Key {
+        path: "retry.retry_after_max_ms",
+        kind: Kind::Int { min: 0, max: DAY_MS },
+        need: Need::Default("300000"),
+        meaning: "The longest wait in milliseconds that a backend may ask for with `Retry-After` (seconds or a date); 0 = it is not \
+                  listened to. After 429 and 503, with `slow_down`, the whole module waits.",
+        changed: "",
+    },
+    Key {
+        path: "retry.slow_down",
+        kind: Kind::Bool,
+        need: Need::Default("true"),
+        meaning: "Whether a backend that answers 429 or 503, or is away (ten failures in a row without an answer, or 502 and 504), \
+                  gets fewer pushes at a time: half as many each time, down to one with pauses of up to 5 s; one more with each \
+                  round that it takes, up to `worker_num`.",
+        changed: "",
+    },
+];
+
+/// The section `retry`.
+#[derive(Clone, Debug, Deserialize)]
+pub(in crate::config) struct RetryFile {
+    pub(in crate::config) backoff: Backoff,
+    pub(in crate::config) max_interval_ms: u64,
+    pub(in crate::config) max_elapsed_ms: u64,
+    pub(in crate::config) retry_after_max_ms: u64,
+    pub(in crate::config) slow_down: bool,
+}
+
+/// How the wait between two attempts grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::config) enum Backoff {
+    Fixed,
+    Exponential,
+}
 
 /// What an answer means, as written.
 #[derive(Clone, Debug, Deserialize)]

@@ -126,6 +126,9 @@ impl Module {
         if delivered {
             return self.end(at, End::Done, env);
         }
+        if let Some(Worker::Busy { job, .. }) = self.workers[at].as_mut() {
+            let _known = self.dispatcher.failed(job, env.instant(), None);
+        }
         let retry = env.dice.between(20, 200);
         let due = env.instant() + std::time::Duration::from_millis(retry);
         self.end(at, End::RetryAt(due), env);
