@@ -12,6 +12,7 @@ mod methods;
 #[cfg(test)]
 mod raw;
 mod retries;
+mod secure;
 mod servers;
 #[cfg(test)]
 mod share;

@@ -17,6 +17,8 @@ use std::time::Instant;
 pub use history::Seen;
 pub use script::{Behaviour, When};
 
+use rustls::ServerConfig;
+
 use history::History;
 use script::Script;
 use server::Command;
@@ -54,20 +56,25 @@ impl Backend {
 
     /// A backend of `count` servers.
     pub async fn start_servers(count: usize) -> Self {
-        Self::with(count, History::default()).await
+        Self::with(count, History::default(), None).await
+    }
+
+    /// A backend of `count` servers that speak TLS.
+    pub async fn start_secure(count: usize, config: Arc<ServerConfig>) -> Self {
+        Self::with(count, History::default(), Some(config)).await
     }
 
     /// A backend of `count` servers that remembers no request, numbers no attempt and tells `observer` instead.
     pub async fn observed(count: usize, observer: impl Observer + 'static) -> Self {
-        Self::with(count, History::told_to(Box::new(observer))).await
+        Self::with(count, History::told_to(Box::new(observer)), None).await
     }
 
-    async fn with(count: usize, history: History) -> Self {
+    async fn with(count: usize, history: History, tls: Option<Arc<ServerConfig>>) -> Self {
         let shared = Arc::new(Shared {
             script: Mutex::default(),
             history: Mutex::new(history),
         });
-        let commands = server::spawn(shared.clone());
+        let commands = server::spawn(shared.clone(), tls);
         let mut backend = Self {
             shared,
             commands,

@@ -4,6 +4,7 @@
 //! It never ships, and it asserts no rate and no time: benchmarks do that.
 
 pub mod audit;
+mod authority;
 pub mod backend;
 pub mod browser;
 pub mod checker;
@@ -26,6 +27,7 @@ mod workload;
 mod znodes;
 
 pub use audit::Audit;
+pub use authority::Authority;
 pub use backend::{Backend, Behaviour, Observer, Seen, When};
 pub use browser::Browser;
 pub use checker::{Produced, Report, check};

@@ -8,6 +8,7 @@ pub mod kafka;
 pub mod logging;
 pub mod meters;
 pub mod readiness;
+pub mod secret;
 pub mod shutdown;
 pub mod supervisor;
 pub mod tls;

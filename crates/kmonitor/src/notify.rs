@@ -13,10 +13,8 @@ mod message;
 mod queue;
 mod receiver;
 mod rules;
-mod secret;
 mod settings;
 mod template;
-mod tls;
 mod webhook;
 
 use std::collections::BTreeMap;

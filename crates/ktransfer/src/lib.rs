@@ -32,6 +32,7 @@ pub mod stall;
 pub mod supervisor;
 pub mod target;
 pub mod throttle;
+pub mod tls;
 pub mod uri;
 pub mod verdict;
 pub mod watermarks;

@@ -24,12 +24,14 @@ use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper::header::{DATE, HeaderValue, RETRY_AFTER};
 use hyper::{HeaderMap, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
 
 pub use timer::Timer;
 use turns::{Turn, Turns};
-use wire::{Payload, Socket, Wire};
+use wire::{Gate, Payload, Socket, Stream, Wire};
 
 use crate::lease::BootTime;
 use crate::record::Value;
@@ -46,10 +48,18 @@ pub struct Link {
     used: bool,
 }
 
+/// Where a connection goes.
+pub struct Dial<'a> {
+    /// `host:port`.
+    pub address: &'a str,
+    /// What makes it secure, and the name in the server's certificate; `None` = nothing does.
+    pub tls: Option<(TlsConnector, ServerName<'static>)>,
+}
+
 /// The limits of an attempt; `None` is no time-out for that one.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// For the connection to be made.
+    /// For the connection to be made, the handshake of TLS included.
     pub connect: Option<Duration>,
     /// For the whole request to be written.
     pub write: Option<Duration>,
@@ -126,6 +136,9 @@ pub enum ConnectError {
     /// The server refused, or is not there.
     #[error("cannot connect")]
     Refused(#[source] io::Error),
+    /// The server's certificate is not believed, ours is not, or there is no TLS at the other end.
+    #[error("the TLS handshake failed")]
+    Tls(#[source] io::Error),
     /// Cut by us. Not a failure of the backend.
     #[error("cut: the partition was given up or the lease has run out")]
     Cut,
@@ -148,31 +161,30 @@ pub trait Control {
 }
 
 impl Link {
-    /// Connects to `server` (`host:port`), within `limits.connect` and until `control` cuts it.
+    /// Connects within `limits.connect`, until `control` cuts it.
     ///
     /// # Errors
     /// See [`ConnectError`]: not a byte of a request was sent.
     pub async fn connect(
-        server: &str,
+        dial: &Dial<'_>,
         limits: &Limits,
         timer: &mut Timer,
         control: &impl Control,
     ) -> Result<Self, ConnectError> {
         let until = limits.connect.map(|timeout| Instant::now() + timeout);
-        let mut connecting = pin!(TcpStream::connect(server));
+        let wire = Rc::new(Wire::default());
+        let mut opening = pin!(dial.open(Rc::clone(&wire)));
         let stream = poll_fn(|cx| {
             if control.is_cut(cx) {
                 return Poll::Ready(Err(ConnectError::Cut));
             }
-            if let Poll::Ready(stream) = connecting.as_mut().poll(cx) {
-                return Poll::Ready(stream.map_err(ConnectError::Refused));
+            if let Poll::Ready(stream) = opening.as_mut().poll(cx) {
+                return Poll::Ready(stream);
             }
             let timeout = until.map_or(Poll::Pending, |until| timer.poll(cx, until));
             timeout.map(|()| Err(ConnectError::Timeout))
         });
         let stream = stream.await?;
-        stream.set_nodelay(true).map_err(ConnectError::Refused)?;
-        let wire = Rc::new(Wire::default());
         let socket = TokioIo::new(Socket::new(stream, Rc::clone(&wire)));
         let (sender, connection) = http1::handshake(socket).await.map_err(ConnectError::Handshake)?;
         Ok(Self {
@@ -235,6 +247,21 @@ impl Link {
         let mut answer = outcome.map_err(|stop| stop.explain(stale))?;
         answer.reusable &= open;
         Ok(answer)
+    }
+}
+
+impl Dial<'_> {
+    async fn open(&self, wire: Rc<Wire>) -> Result<Stream, ConnectError> {
+        let stream = TcpStream::connect(self.address).await;
+        let stream = stream.map_err(ConnectError::Refused)?;
+        stream.set_nodelay(true).map_err(ConnectError::Refused)?;
+        let Some((connector, name)) = &self.tls else {
+            return Ok(Stream::Plain(stream));
+        };
+        // Nothing is shut here: there is no deadline before a request begins.
+        let shaken = connector.connect(name.clone(), Gate::new(stream, wire));
+        let stream = shaken.await.map_err(ConnectError::Tls)?;
+        Ok(Stream::Tls(Box::new(stream)))
     }
 }
 

@@ -36,7 +36,7 @@ use crate::key::KeyHasher;
 use crate::lease::Lease;
 use crate::meters::Meters;
 use crate::reread::Reread;
-use crate::target::Target;
+use crate::target::{Target, TargetError};
 use crate::worker::Worker;
 use partitions::Fetching;
 
@@ -83,9 +83,9 @@ pub enum ModuleError {
     /// The Kafka client could not be made.
     #[error("cannot make the Kafka client")]
     Client(#[source] KafkaError),
-    /// A backend server's address cannot stand in a `Host` header.
-    #[error("a backend server's address is no legal Host header")]
-    Host(#[source] hyper::header::InvalidHeaderValue),
+    /// The servers cannot be pushed to.
+    #[error("cannot push to the module's servers")]
+    Target(#[source] TargetError),
     /// A task of the module panicked: a bug, and the log has it.
     #[error("a task of the module ended unexpectedly")]
     Task(#[source] tokio::task::JoinError),
@@ -173,7 +173,7 @@ impl Running {
         let dispatcher = Dispatcher::new(bounds, lease.clone(), budget, stored, Rc::clone(&meters));
         let bell = dispatcher.bell();
         let dispatcher = Rc::new(RefCell::new(dispatcher));
-        let target = Rc::new(Target::new(module.clone()).map_err(ModuleError::Host)?);
+        let target = Rc::new(Target::new(module.clone()).map_err(ModuleError::Target)?);
         let mut tasks = workers(bounds.workers, &dispatcher, &target, &meters);
         tasks.spawn_local(serve_main_queue(Arc::clone(&consumer)));
         let source = Rc::new(Source {

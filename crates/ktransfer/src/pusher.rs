@@ -197,7 +197,7 @@ impl Pusher {
         let mut link = match open {
             Some(link) => link,
             None => {
-                let connected = Link::connect(&server.address, limits, &mut self.timer, control).await;
+                let connected = Link::connect(&target.dial(server), limits, &mut self.timer, control).await;
                 connected.map_err(AttemptError::Connect)?
             }
         };

@@ -2,20 +2,25 @@
 //! all records.
 
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use hyper::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
+use hyper::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, InvalidHeaderValue};
 use hyper::http::uri::InvalidUri;
 use hyper::{Method, Request, Uri};
 use kcommon::kafka::PartitionId;
+use rustls::ClientConfig;
+use rustls::pki_types::{InvalidDnsNameError, ServerName};
+use tokio_rustls::TlsConnector;
 
 use crate::config;
-use crate::link::Limits;
+use crate::link::{Dial, Limits};
 use crate::methods::MethodCheck;
 use crate::outage::Outage;
 use crate::record::{Record, Value};
 use crate::throttle::Throttle;
+use crate::tls::{self, BadTls};
 use crate::uri::{Placeholders, UriTooLong};
 
 /// Up to this length of a body the text of its length is kept.
@@ -29,6 +34,8 @@ pub struct Target {
     module: config::Module,
     servers: Vec<Server>,
     limits: Limits,
+    /// `None` = http.
+    tls: Option<Arc<ClientConfig>>,
     /// `Content-Length` by the length of the body, of short ones that have come: writing it anew takes two allocations.
     lengths: RefCell<Vec<Option<HeaderValue>>>,
     /// The server of the next attempt.
@@ -47,6 +54,22 @@ pub struct Server {
     /// `host:port`.
     pub address: String,
     headers: HeaderMap,
+    /// The name in its certificate; `None` = http.
+    name: Option<ServerName<'static>>,
+}
+
+/// Why a module's servers cannot be pushed to.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// A server's address cannot stand in a `Host` header.
+    #[error("a backend server's address is no legal Host header")]
+    Host(#[source] InvalidHeaderValue),
+    /// A server's name cannot stand in a certificate.
+    #[error("a backend server's name is none that a certificate can have; set protocol.tls.server_name")]
+    Name(#[source] InvalidDnsNameError),
+    /// A file of TLS has become unusable.
+    #[error("TLS cannot be used")]
+    Tls(#[source] BadTls),
 }
 
 /// Where URIs are written; its memory serves again when the last one has gone.
@@ -68,21 +91,30 @@ pub enum UnpushableError {
 }
 
 impl Target {
-    /// The target of a module. A server's own address is its `Host` unless the module names another.
+    /// The target of a module. A server's own address is its `Host` unless the module names another. Reads the files of TLS.
     ///
     /// # Errors
-    /// A server whose address cannot stand in a `Host` header.
-    pub fn new(module: config::Module) -> Result<Self, hyper::header::InvalidHeaderValue> {
+    /// See [`TargetError`].
+    pub fn new(module: config::Module) -> Result<Self, TargetError> {
         let servers = module.backend_servers.iter().map(|server| {
             let address = server.to_string();
             let mut headers = module.headers.clone();
             let host = match &module.host {
                 Some(host) => host.clone(),
-                None => HeaderValue::from_str(&address)?,
+                None => HeaderValue::from_str(&address).map_err(TargetError::Host)?,
             };
             headers.insert(HOST, host);
-            Ok(Server { address, headers })
+            let name = module.tls.as_ref().map(|tls| match &tls.server_name {
+                Some(name) => Ok(name.clone()),
+                None => ServerName::try_from(server.host().to_owned()).map_err(TargetError::Name),
+            });
+            Ok(Server {
+                address,
+                headers,
+                name: name.transpose()?,
+            })
         });
+        let tls = module.tls.as_ref().map(tls::Settings::load);
         Ok(Self {
             servers: servers.collect::<Result<_, _>>()?,
             limits: Limits {
@@ -92,6 +124,7 @@ impl Target {
                 answer_bytes: module.max_response_bytes,
                 kept_bytes: module.rules.body.as_ref().map(|rule| rule.max_bytes),
             },
+            tls: tls.transpose().map_err(TargetError::Tls)?,
             module,
             lengths: RefCell::default(),
             turn: Cell::new(0),
@@ -137,6 +170,15 @@ impl Target {
     #[must_use]
     pub fn server(&self, number: usize) -> Option<&Server> {
         self.servers.get(number)
+    }
+
+    /// How a connection to a server is made.
+    #[must_use]
+    pub fn dial<'a>(&self, server: &'a Server) -> Dial<'a> {
+        Dial {
+            address: &server.address,
+            tls: self.tls.clone().map(TlsConnector::from).zip(server.name.clone()),
+        }
     }
 
     /// Writes the record's URI into `buffer`.

@@ -19,9 +19,11 @@ use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
+use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
+use tokio_rustls::TlsAcceptor;
 
 use super::Shared;
 use super::history::{Seen, Ticket};
@@ -41,20 +43,20 @@ pub(super) enum Command {
 }
 
 /// Starts the thread; it ends when the sender is dropped.
-pub(super) fn spawn(shared: Arc<Shared>) -> mpsc::Sender<Command> {
+pub(super) fn spawn(shared: Arc<Shared>, tls: Option<Arc<ServerConfig>>) -> mpsc::Sender<Command> {
     let (sender, receiver) = mpsc::channel(16);
     std::thread::Builder::new()
         .name("backend".to_owned())
         .spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.expect("a runtime needs only file descriptors");
-            LocalSet::new().block_on(&runtime, obey(shared, receiver));
+            LocalSet::new().block_on(&runtime, obey(shared, tls.map(TlsAcceptor::from), receiver));
         })
         .expect("a thread can be started");
     sender
 }
 
-async fn obey(shared: Arc<Shared>, mut commands: mpsc::Receiver<Command>) {
+async fn obey(shared: Arc<Shared>, tls: Option<TlsAcceptor>, mut commands: mpsc::Receiver<Command>) {
     let mut listening: Vec<Option<JoinHandle<()>>> = Vec::new();
     while let Some(command) = commands.recv().await {
         match command {
@@ -66,7 +68,8 @@ async fn obey(shared: Arc<Shared>, mut commands: mpsc::Receiver<Command>) {
                 listening.resize_with(listening.len().max(server + 1), || None);
                 let bound = TcpListener::bind(address).await;
                 let answer = bound.map(|listener| {
-                    listening[server] = Some(spawn_local(accept(server, listener, shared.clone())));
+                    let accepting = accept(server, listener, shared.clone(), tls.clone());
+                    listening[server] = Some(spawn_local(accepting));
                 });
                 done.send(answer).unwrap_or_default();
             }
@@ -82,14 +85,18 @@ async fn obey(shared: Arc<Shared>, mut commands: mpsc::Receiver<Command>) {
     }
 }
 
-async fn accept(server: usize, listener: TcpListener, shared: Arc<Shared>) {
+async fn accept(server: usize, listener: TcpListener, shared: Arc<Shared>, tls: Option<TlsAcceptor>) {
     // Dropped with this task, and the connections with it.
     let mut connections = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 if let Ok((stream, _)) = accepted {
-                    connections.spawn_local(serve(Connection::new(server, shared.clone()), stream));
+                    let connection = Connection::new(server, shared.clone());
+                    match tls.clone() {
+                        Some(tls) => connections.spawn_local(serve_secure(connection, stream, tls)),
+                        None => connections.spawn_local(serve(connection, stream)),
+                    };
                 }
             }
             Some(_) = connections.join_next() => {}
@@ -139,6 +146,19 @@ async fn serve(connection: Rc<Connection>, stream: TcpStream) {
             .set_zero_linger()
             .unwrap_or_default();
     }
+}
+
+/// As [`serve`], through TLS. A reset is a plain end here.
+async fn serve_secure(connection: Rc<Connection>, stream: TcpStream, tls: TlsAcceptor) {
+    stream.set_nodelay(true).unwrap_or_default();
+    let Ok(stream) = tls.accept(stream).await else {
+        return;
+    };
+    let service = service_fn(|request| Box::pin(answer(connection.clone(), request)));
+    let mut served = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    std::future::poll_fn(|context| served.poll_without_shutdown(context))
+        .await
+        .unwrap_or_default();
 }
 
 /// Ends a connection without an answer.

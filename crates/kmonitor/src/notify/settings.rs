@@ -5,10 +5,13 @@
 mod file;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use kcommon::config::{HostPort, Problem};
+use kcommon::secret::Secret;
+use kcommon::tls;
 use lettre::message::Mailbox;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, TlsParameters};
@@ -19,9 +22,7 @@ use super::mail::{Mail, Protection};
 use super::message::{Form, Place, Subject};
 use super::receiver::{Receiver, Way};
 use super::rules::{ClusterRules, Hold, Rule, Rules};
-use super::secret::Secret;
 use super::template::Escape;
-use super::tls;
 use super::webhook::{self, Webhook};
 
 pub(crate) use self::file::File;
@@ -209,7 +210,9 @@ impl Reader<'_> {
         };
         let (uri, is_tls) = address?;
         let tls = if is_tls {
-            Some(self.accept(&format!("{key}.ca_file"), tls::client(authorities.as_deref()))?)
+            let client =
+                tls::client(authorities.as_deref()).map(|client| Arc::new(client.with_no_client_auth()));
+            Some(self.accept(&format!("{key}.ca_file"), client)?)
         } else {
             None
         };

@@ -11,10 +11,11 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use kcommon::config::{Document, HostPort, Invalid, Problem};
 use kcommon::kafka::TopicName;
 
-use super::module_file::{InitialOffset, ModuleFile, OnUndecodable};
+use super::module_file::{InitialOffset, ModuleFile, OnUndecodable, TlsFile};
 use crate::content::Content;
 use crate::methods::MethodFilter;
 use crate::retry::RetryPolicy;
+use crate::tls;
 use crate::uri::UriTemplate;
 use crate::verdict::Rules;
 
@@ -39,6 +40,8 @@ pub struct Module {
     pub headers: HeaderMap,
     /// The `Host` of every push; none = the server's own address.
     pub host: Option<HeaderValue>,
+    /// How connections are secured; none = http.
+    pub tls: Option<tls::Settings>,
     /// Longest time to open a connection; none = no limit.
     pub connect_timeout: Option<Duration>,
     /// Longest time to send a request; none = no limit.
@@ -90,6 +93,7 @@ impl Module {
         let retry = keep(&mut problems, outcome::retry(document));
         let (headers, host) = headers(document, &mut problems);
         let content = content::content(document, &mut problems);
+        let tls = TlsFile::settings(document, &mut problems);
         Invalid::check(problems)?;
         let (Some(topic), Some(uri), Some(rules), Some(retry)) = (topic, uri, rules, retry) else {
             return Err(document.problem("", "cannot be used").into());
@@ -104,6 +108,7 @@ impl Module {
             uri,
             headers,
             host,
+            tls,
             connect_timeout: limit(protocol.conn_timeout_ms),
             write_timeout: limit(protocol.write_timeout_ms),
             read_timeout: limit(protocol.read_timeout_ms),

@@ -2,12 +2,14 @@
 
 mod content;
 mod outcome;
+mod tls;
 
 use kcommon::config::{HostPort, Key, Kind, Need, Schema};
 use serde::Deserialize;
 
 use content::ContentFile;
 pub(super) use outcome::{AnswerFile, Backoff, RetryFile, SuccessJsonFile};
+pub(super) use tls::TlsFile;
 
 /// The keys of a module file.
 pub const MODULE_SCHEMA: Schema = Schema {
@@ -16,6 +18,7 @@ pub const MODULE_SCHEMA: Schema = Schema {
         ("", WHAT),
         ("protocol", PROTOCOL),
         ("protocol", outcome::ANSWER),
+        ("protocol", tls::KEYS),
         ("", HOW),
         ("", outcome::FAILURE),
         ("", content::KEYS),
@@ -71,10 +74,10 @@ const WHAT: &[Key] = &[
 const PROTOCOL: &[Key] = &[
     Key {
         path: "name",
-        kind: Kind::OneOf(&["http"]),
+        kind: Kind::OneOf(&["http", "https"]),
         need: Need::Required,
         meaning: "The protocol of the backends. Each push is a POST with the record's value as its body.",
-        changed: "",
+        changed: "`https` is new.",
     },
     Key {
         path: "uri",
@@ -95,7 +98,7 @@ const PROTOCOL: &[Key] = &[
         path: "conn_timeout_ms",
         kind: Kind::Int { min: 0, max: DAY_MS },
         need: Need::Required,
-        meaning: "Longest time in milliseconds to open a connection; 0 = no limit.",
+        meaning: "Longest time in milliseconds to open a connection, the handshake of `https` included; 0 = no limit.",
         changed: "",
     },
     Key {
@@ -243,9 +246,11 @@ pub(super) struct ModuleFile {
     pub(super) drain_timeout_ms: u64,
 }
 
-/// The section `protocol`; its `name` has one legal value and is not kept.
+/// The section `protocol`.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct ProtocolFile {
+    pub(super) name: Scheme,
+    pub(super) tls: Option<TlsFile>,
     pub(super) uri: String,
     pub(super) headers: Vec<(String, String)>,
     pub(super) conn_timeout_ms: u64,
@@ -254,6 +259,14 @@ pub(super) struct ProtocolFile {
     #[serde(flatten)]
     pub(super) answer: AnswerFile,
     pub(super) max_response_bytes: usize,
+}
+
+/// How connections are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Scheme {
+    Http,
+    Https,
 }
 
 /// What happens to a record that the method filter cannot read.

@@ -187,6 +187,26 @@ fn every_key_that_the_original_requires_is_required() {
 /// A key of the example with a wrong value, and what the message must hold.
 const WRONG: &[(&str, &str, &str)] = &[
     (
+        "name: http",
+        "name: http\n tls: {}",
+        "m.yaml:8:2: protocol.tls: says nothing with protocol.name: http",
+    ),
+    (
+        "name: http",
+        "name: https\n tls: {key: k.pem}",
+        "m.yaml:8:8: protocol.tls.key: needs its certificate",
+    ),
+    (
+        "name: http",
+        "name: https\n tls: {ca_file: /no/such/file}",
+        "protocol.tls.ca_file: cannot be read",
+    ),
+    (
+        "name: http",
+        "name: https\n tls: {server_name: a b}",
+        "protocol.tls.server_name: is no host name",
+    ),
+    (
         "topic: test_topic",
         "topic: a b",
         "m.yaml:2:1: topic: the topic name has an illegal character at byte 1",
@@ -194,8 +214,8 @@ const WRONG: &[(&str, &str, &str)] = &[
     (" - TestUserName\n - TestReply", " []", "methods: "),
     (
         "name: http",
-        "name: https",
-        "protocol.name: is \"https\"; allowed: http",
+        "name: ftp",
+        "protocol.name: is \"ftp\"; allowed: http, https",
     ),
     ("uri: /XXX", "uri: XXX", "protocol.uri: must start with"),
     (

@@ -1,9 +1,11 @@
 //! Exchanges with a server that misbehaves by script, byte by byte.
 
+mod secure;
+
 use std::cell::Cell;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
@@ -24,27 +26,35 @@ async fn server<const N: usize>(script: [Act; N]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let mut buffer = [0; 4096];
-        for act in script {
-            if matches!(act, Act::Close) {
-                return;
-            }
-            if stream.read(&mut buffer).await.unwrap() == 0 {
-                return;
-            }
-            match act {
-                Act::Answer(text) => stream.write_all(text.as_bytes()).await.unwrap(),
-                Act::AnswerAndClose(text) => {
-                    stream.write_all(text.as_bytes()).await.unwrap();
-                    return;
-                }
-                Act::Hang => tokio::time::sleep(Duration::from_secs(60)).await,
-                Act::Close => return,
-            }
-        }
+        let (stream, _) = listener.accept().await.unwrap();
+        play(stream, script).await;
     });
     address
+}
+
+async fn play<const N: usize>(mut stream: impl AsyncRead + AsyncWrite + Unpin, script: [Act; N]) {
+    let mut buffer = [0; 4096];
+    for act in script {
+        if matches!(act, Act::Close) {
+            return;
+        }
+        if stream.read(&mut buffer).await.unwrap() == 0 {
+            return;
+        }
+        match act {
+            Act::Answer(text) => {
+                stream.write_all(text.as_bytes()).await.unwrap();
+                stream.flush().await.unwrap();
+            }
+            Act::AnswerAndClose(text) => {
+                stream.write_all(text.as_bytes()).await.unwrap();
+                stream.flush().await.unwrap();
+                return;
+            }
+            Act::Hang => tokio::time::sleep(Duration::from_secs(60)).await,
+            Act::Close => return,
+        }
+    }
 }
 
 struct Open(Cell<bool>);
@@ -92,9 +102,11 @@ async fn connect<const N: usize>(script: [Act; N]) -> Link {
 }
 
 async fn connect_to(address: &str) -> Link {
-    Link::connect(address, &LIMITS, &mut Timer::new(), &Open(Cell::new(true)))
-        .await
-        .unwrap()
+    dial(&Dial { address, tls: None }).await.unwrap()
+}
+
+async fn dial(dial: &Dial<'_>) -> Result<Link, ConnectError> {
+    Link::connect(dial, &LIMITS, &mut Timer::new(), &Open(Cell::new(true))).await
 }
 
 const LIMITS: Limits = Limits {
@@ -255,15 +267,19 @@ impl Control for Woken {
     }
 }
 
-#[tokio::test]
-async fn a_lease_that_ends_between_the_look_and_the_write_lets_no_byte_out() {
-    let address = server([Act::Answer(OK)]).await;
-    let mut link = connect_to(&address).await;
+async fn push_woken(link: &mut Link) -> Result<Answer, ExchangeError> {
     let request = Request::post("/x")
         .header("host", "backend")
         .body(Value::from(&b"value"[..]))
         .unwrap();
-    let outcome = link.exchange(request, &LIMITS, &mut Timer::new(), &Woken).await;
+    link.exchange(request, &LIMITS, &mut Timer::new(), &Woken).await
+}
+
+#[tokio::test]
+async fn a_lease_that_ends_between_the_look_and_the_write_lets_no_byte_out() {
+    let address = server([Act::Answer(OK)]).await;
+    let mut link = connect_to(&address).await;
+    let outcome = push_woken(&mut link).await;
     assert!(matches!(outcome, Err(ExchangeError::Shut)), "{outcome:?}");
     assert!(!link.wire.is_written() && link.wire.is_shut());
 }
@@ -280,8 +296,10 @@ async fn a_refused_connection_says_so() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);
-    assert!(matches!(
-        Link::connect(&address, &LIMITS, &mut Timer::new(), &Open(Cell::new(true))).await,
-        Err(ConnectError::Refused(_))
-    ));
+    let refused = dial(&Dial {
+        address: &address,
+        tls: None,
+    })
+    .await;
+    assert!(matches!(refused, Err(ConnectError::Refused(_))));
 }

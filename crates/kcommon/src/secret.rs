@@ -5,12 +5,12 @@ use std::path::Path;
 
 /// A password, a token or a secret address. Its `Debug` says nothing.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(String);
+pub struct Secret(String);
 
 impl Secret {
     /// A text that was written in the file itself.
     #[must_use]
-    pub(crate) fn of(text: &str) -> Self {
+    pub fn of(text: &str) -> Self {
         Self(text.to_owned())
     }
 
@@ -18,7 +18,7 @@ impl Secret {
     ///
     /// # Errors
     /// Why it cannot be used.
-    pub(crate) fn in_file(path: &str) -> Result<Self, String> {
+    pub fn in_file(path: &str) -> Result<Self, String> {
         let text = std::fs::read_to_string(Path::new(path))
             .map_err(|error| format!("names {path}, which cannot be read: {error}"))?;
         Self::checked(&text).ok_or_else(|| format!("names {path}, which holds no single line of text"))
@@ -28,7 +28,7 @@ impl Secret {
     ///
     /// # Errors
     /// Why it cannot be used.
-    pub(crate) fn in_variable(name: &str) -> Result<Self, String> {
+    pub fn in_variable(name: &str) -> Result<Self, String> {
         let text = std::env::var(name)
             .map_err(|_absent| format!("names the variable {name}, which is not set for this process"))?;
         Self::checked(&text)
@@ -43,7 +43,7 @@ impl Secret {
 
     /// The text, for the one who needs it.
     #[must_use]
-    pub(crate) fn reveal(&self) -> &str {
+    pub fn reveal(&self) -> &str {
         &self.0
     }
 }
@@ -61,7 +61,7 @@ mod tests {
     #[test]
     fn a_secret_is_one_line_and_is_not_shown() {
         let dir = std::env::temp_dir();
-        let path = dir.join(format!("kmonitor-secret-{}", std::process::id()));
+        let path = dir.join(format!("kcommon-secret-{}", std::process::id()));
         std::fs::write(&path, " pass word\n").unwrap();
         let secret = Secret::in_file(path.to_str().unwrap()).unwrap();
         assert_eq!(secret.reveal(), "pass word");
@@ -78,7 +78,7 @@ mod tests {
                 .contains("cannot be read")
         );
         assert!(
-            Secret::in_variable("KMONITOR_NO_SUCH")
+            Secret::in_variable("KCOMMON_NO_SUCH")
                 .unwrap_err()
                 .contains("is not set")
         );
