@@ -13,6 +13,7 @@ mod kmonitor;
 mod kproxy;
 mod mixed;
 mod modules;
+mod promtool;
 mod push;
 mod rolling;
 mod scale;

@@ -4,8 +4,6 @@
 #[cfg(test)]
 mod files;
 #[cfg(test)]
-mod list;
-#[cfg(test)]
 mod offsets;
 #[cfg(test)]
 mod topics;

@@ -26,6 +26,8 @@ pub struct Daemon {
     pub binary: Binary,
     /// The port of the admin server when the file does not say.
     pub admin_port: u16,
+    /// Its metrics, and what each tells.
+    pub metrics: &'static [(&'static str, &'static str)],
 }
 
 /// What every daemon's file has in common, already checked.
@@ -61,8 +63,6 @@ pub struct Context {
     pub readiness: readiness::Readiness,
     /// Who is told that the daemon has started, once by each daemon.
     pub supervisor: Supervisor,
-    /// What the daemon answers on its admin server beyond what all do.
-    pub admin: admin::Routes,
 }
 
 /// A failure that ends the daemon.
@@ -188,7 +188,7 @@ where
     let base = config.as_ref();
     let log = logging::start(daemon.binary.name, &base.log).map_err(|error| Failure::from_error(&error))?;
     tls::install_provider();
-    let meters = meters::Meters::install().map_err(|error| Failure::from_error(&error))?;
+    let meters = meters::Meters::install(daemon.metrics).map_err(|error| Failure::from_error(&error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name(daemon.binary.name)
@@ -217,6 +217,11 @@ where
     S: FnOnce(C, Context) -> F,
     F: Future<Output = Result<(), Failure>>,
 {
+    let context = Context {
+        stop: Stop::new(),
+        readiness: readiness::Readiness::new(),
+        supervisor: Supervisor::from_env(),
+    };
     let signals = Signals::take().map_err(|error| Failure::new(format!("no signal handlers: {error}")))?;
     let reopen = log
         .reopen_on_signal()
@@ -230,12 +235,6 @@ where
     );
     let listener = admin::bind(config.as_ref().admin, daemon.admin_port).await;
     let listener = listener.map_err(|error| Failure::from_error(&error))?;
-    let context = Context {
-        stop: Stop::new(),
-        readiness: readiness::Readiness::new(),
-        supervisor: Supervisor::from_env(),
-        admin: admin::Routes::new(listener.as_ref().and_then(|listener| listener.local_addr().ok())),
-    };
     // The admin server outlives the drain, so that it can be watched; all three end with the runtime.
     let admin_end = Stop::new();
     if let Some(listener) = listener {
@@ -244,7 +243,6 @@ where
             listener,
             readiness,
             meters.clone(),
-            context.admin.clone(),
             admin_end.clone(),
         ));
     }

@@ -75,14 +75,18 @@ impl std::fmt::Debug for Shown {
 pub struct InstallError(#[from] metrics_exporter_prometheus::BuildError);
 
 impl Meters {
-    /// Makes the recorder and installs it for the whole process, once.
+    /// Makes the recorder and installs it for the whole process, once. `help`: names of metrics with what each tells.
     ///
     /// # Errors
     /// The process has a recorder already.
-    pub fn install() -> Result<Self, InstallError> {
+    pub fn install(help: &[(&'static str, &'static str)]) -> Result<Self, InstallError> {
         let recorder = builder()?.build_recorder();
         let handle = recorder.handle();
         metrics::set_global_recorder(recorder).map_err(metrics_exporter_prometheus::BuildError::from)?;
+        for (name, told) in help {
+            // The kind does not matter: the text is kept by the name.
+            metrics::describe_gauge!(*name, *told);
+        }
         Ok(Self { handle })
     }
 

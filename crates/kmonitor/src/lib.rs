@@ -53,6 +53,8 @@ use crate::collector::Watch;
 use crate::config::{Cluster, Config};
 use crate::notify::Notifiers;
 
+pub use meters::help::HELP as METRICS;
+
 /// Watches the clusters and answers until the stop is requested.
 ///
 /// Ready when the port is open and every cluster's first round has ended, well or not: a cluster that cannot be read is told

@@ -14,6 +14,7 @@ fn main() -> ExitCode {
             tools: &[],
         },
         admin_port: 5033,
+        metrics: kmonitor::METRICS,
     };
     daemon::run(&kmonitor, kmonitor::config::load, kmonitor::run)
 }

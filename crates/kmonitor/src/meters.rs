@@ -5,6 +5,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+pub(crate) mod help;
+
 use metrics::{Counter, Gauge, Histogram};
 
 use crate::lag::Unknown;

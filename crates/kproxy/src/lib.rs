@@ -53,5 +53,6 @@ mod turn;
 mod version;
 mod watched;
 
+pub use meters::help::HELP as METRICS;
 pub use run::run;
 pub use tools::TOOLS;

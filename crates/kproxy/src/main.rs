@@ -13,6 +13,7 @@ const DAEMON: Daemon = Daemon {
         tools: &kproxy::TOOLS,
     },
     admin_port: 5031,
+    metrics: kproxy::METRICS,
 };
 
 fn main() -> ExitCode {

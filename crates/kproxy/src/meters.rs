@@ -2,6 +2,8 @@
 //!
 //! Labels are bounded: results and codes are constants of the program; topics, keys and addresses never appear.
 
+pub(crate) mod help;
+
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::patience::Cut;

@@ -24,7 +24,7 @@ const REQUESTS: &str = "kproxy_client_requests_total";
 const RETRIES: &str = "kproxy_client_retries_total";
 /// Requests that failed, or timed out.
 const ERRORS: &str = "kproxy_client_errors_total";
-/// How long records wait in a client before they are sent, by `quantile`, seconds, of the last interval and the slowest broker.
+/// How long records wait in a client before they are sent, by `percentile`, seconds, of the last interval and the slowest broker.
 const WAIT: &str = "kproxy_client_wait_seconds";
 /// How long brokers take to answer, likewise.
 const BROKER: &str = "kproxy_client_broker_seconds";
@@ -78,8 +78,8 @@ impl ClientMeters {
     #[must_use]
     pub(crate) fn register(name: &str) -> Self {
         let client = || name.to_owned();
-        let quantiles = |metric: &'static str| {
-            ["0.5", "0.99"].map(|quantile| gauge!(metric, "client" => client(), "quantile" => quantile))
+        let percentiles = |metric: &'static str| {
+            ["50", "99"].map(|percentile| gauge!(metric, "client" => client(), "percentile" => percentile))
         };
         Self {
             queued: gauge!(QUEUED, "client" => client()),
@@ -89,8 +89,8 @@ impl ClientMeters {
             requests: counter!(REQUESTS, "client" => client()),
             retries: counter!(RETRIES, "client" => client()),
             errors: counter!(ERRORS, "client" => client()),
-            wait: quantiles(WAIT),
-            broker: quantiles(BROKER),
+            wait: percentiles(WAIT),
+            broker: percentiles(BROKER),
         }
     }
 
@@ -165,8 +165,8 @@ mod tests {
             "kproxy_client_requests_total{client=\"acks1-2ms\"} 53",
             "kproxy_client_retries_total{client=\"acks1-2ms\"} 5",
             "kproxy_client_errors_total{client=\"acks1-2ms\"} 5",
-            "kproxy_client_wait_seconds{client=\"acks1-2ms\",quantile=\"0.99\"} 0.0025",
-            "kproxy_client_broker_seconds{client=\"acks1-2ms\",quantile=\"0.5\"} 0.005",
+            "kproxy_client_wait_seconds{client=\"acks1-2ms\",percentile=\"99\"} 0.0025",
+            "kproxy_client_broker_seconds{client=\"acks1-2ms\",percentile=\"50\"} 0.005",
         ] {
             assert!(page.contains(line), "{line}: {page}");
         }

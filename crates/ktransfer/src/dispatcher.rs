@@ -245,10 +245,9 @@ impl Dispatcher {
         self.flights.in_flight()
     }
 
-    /// Gives memory back that former crowds of keys have left, and follows a change of the number of modules.
+    /// Gives memory back that former crowds of keys have left.
     pub fn shrink(&mut self) {
         self.scheduler.shrink();
-        self.share_out();
     }
 
     /// When [`Dispatcher::wake`] has something to do next.

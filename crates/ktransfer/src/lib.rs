@@ -3,7 +3,6 @@
 
 pub mod acks;
 pub mod adaptive;
-mod admin;
 pub mod assignment;
 pub mod budget;
 pub mod claims;
@@ -39,6 +38,7 @@ pub mod verdict;
 pub mod watermarks;
 pub mod worker;
 
+pub use meters::help::HELP as METRICS;
 pub use supervisor::run;
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ const DAEMON: Daemon = Daemon {
         tools: &[],
     },
     admin_port: 5032,
+    metrics: ktransfer::METRICS,
 };
 
 fn main() -> ExitCode {

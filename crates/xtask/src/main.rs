@@ -6,6 +6,7 @@ mod build;
 mod cluster;
 mod demo;
 mod docs;
+mod promtool;
 mod soak;
 #[cfg(test)]
 mod structure;

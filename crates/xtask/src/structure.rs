@@ -1,6 +1,7 @@
 //! The rules of the code's structure that no lint knows, held by reading the sources: modules that call themselves pure are pure,
 //! the modules with the decisions do so, no arrow between crates turns back, and no file grows without end.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -195,5 +196,38 @@ fn every_test_that_a_promise_rests_on_exists() {
                 "docs/{document} rests on a test `{test}` that is not there"
             );
         }
+    }
+}
+
+/// The names in the first column of the tables of metrics in docs/operations.md.
+fn documented_metrics() -> BTreeSet<String> {
+    let text = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let cells = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split('|').next());
+    let words = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    let ours = words.filter(|word| {
+        let daemon = ["kproxy_", "ktransfer_", "kmonitor_"];
+        daemon.iter().any(|daemon| word.starts_with(daemon))
+    });
+    ours.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_metric_is_documented_and_tells_what_it_is() {
+    let documented = documented_metrics();
+    assert!(documented.len() > 50, "docs/operations.md has tables of metrics");
+    let told = [kproxy::METRICS, ktransfer::METRICS, kmonitor::METRICS].concat();
+    for (name, help) in &told {
+        assert!(documented.contains(*name), "{name} is not in docs/operations.md");
+        assert!(help.ends_with('.'), "{name}: {help}");
+    }
+    // Those of single partitions and modules are written with their help.
+    let written = fs::read_to_string(root().join("crates/kmonitor/src/exposition.rs")).unwrap();
+    for name in documented {
+        assert!(
+            told.iter().any(|(told, _)| *told == name) || written.contains(&name),
+            "{name} has no help in its daemon's meters/help.rs"
+        );
     }
 }

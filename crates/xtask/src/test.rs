@@ -12,7 +12,7 @@ use ktests::{cluster, daemon, paths};
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{browser, build, virtualenv};
+use crate::{browser, build, promtool, virtualenv};
 
 /// Scenarios mostly wait, so more of them run at once than there are cores.
 const THREADS: &str = "4";
@@ -108,7 +108,8 @@ fn tests(
     run: &Path,
     binaries: &Path,
 ) -> Result<ExitCode> {
-    let programs = virtualenv::variables(arguments.name.as_deref())?;
+    let mut programs = virtualenv::variables(arguments.name.as_deref())?;
+    programs.extend(promtool::variable(arguments.name.as_deref())?);
     std::fs::create_dir_all(run)?;
     let shared = Local::up(&run.join("shared"), &Options::default())?.cluster();
     let mut command = Command::new(build::cargo());
