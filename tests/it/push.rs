@@ -10,6 +10,8 @@ mod limits;
 #[cfg(test)]
 mod methods;
 #[cfg(test)]
+mod order;
+#[cfg(test)]
 mod raw;
 mod retries;
 mod secure;

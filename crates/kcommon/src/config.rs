@@ -43,6 +43,12 @@ pub struct Document<F> {
 }
 
 impl<F> Document<F> {
+    /// Whether the file itself has this key (dotted), and not only its default.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.places.contains_key(key)
+    }
+
     /// A problem at the place of `key` (dotted; `backend_servers.0` is a list's first entry), or of its section when the file
     /// does not have the key.
     pub fn problem(&self, key: &str, message: impl Into<String>) -> Problem {

@@ -49,6 +49,9 @@ pub struct Bounds {
     pub workers: usize,
     /// Records of one partition between the commit position and the newest admitted.
     pub max_uncommitted: usize,
+    /// Whether bodies behind others of their key may go when memory is short: of no use where all of a partition is one queue,
+    /// because nothing that is fetched then could be pushed.
+    pub evicts: bool,
     /// Time between two commits of a partition, unless many records are newly done.
     pub commit_interval: Duration,
     /// Whether a backend that is overloaded or away gets fewer pushes at a time.

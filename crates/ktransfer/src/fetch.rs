@@ -1,11 +1,12 @@
 //! The fetch of one partition in one epoch: takes records from the client's queue while there is room, decides by the
 //! filters which are to be pushed, and enters every one into the ledger, in order.
 //!
-//! It runs until its task is aborted. An offset out of range is decided here: below the log start the records in between
-//! are lost, counted and logged; above the log end the log was truncated if anything was taken in, else the partition stands
-//! still and says so until the log reaches it.
+//! It runs until its task is aborted. An offset out of range is decided here, by the module's `out_of_range`: below the log start
+//! records are lost, counted and logged; above the log end the log was truncated if anything was taken in, else the partition
+//! stands still and says so until the log reaches it.
 
 mod entry;
+mod range;
 mod truncation;
 
 use std::cell::{Cell, RefCell};
@@ -19,8 +20,8 @@ use std::time::Duration;
 
 use futures_util::stream::Stream;
 use kcommon::kafka::{CommitOffset, RecordOffset};
+use rdkafka::consumer::MessageStream;
 use rdkafka::consumer::stream_consumer::StreamPartitionQueue;
-use rdkafka::consumer::{Consumer as _, MessageStream};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use tokio::sync::Notify;
@@ -86,11 +87,10 @@ pub struct Source {
 }
 
 impl Source {
-    /// The identity of a record's key, if its records have an order: an empty key orders nothing, as in the original.
+    /// The identity of what the record has an order with, if it has one.
     #[must_use]
     pub fn key_id(&self, key: Option<&[u8]>) -> Option<KeyId> {
-        let ordered = key.filter(|key| self.module.order_by_key && !key.is_empty());
-        ordered.map(|key| self.hasher.id(key))
+        self.module.order.id(&self.hasher, key)
     }
 }
 
@@ -102,6 +102,8 @@ pub struct Fetch {
     progress: Rc<Progress>,
     undecodable: Throttle,
     failures: Throttle,
+    /// Since when the broker has had no record at our position.
+    out_since: Option<Instant>,
 }
 
 /// A partition and its queue. In this order: the queue is dropped before the partition is unassigned, or it would take
@@ -131,6 +133,7 @@ impl Fetch {
             progress,
             undecodable: throttle(),
             failures: throttle(),
+            out_since: None,
         }
     }
 
@@ -189,6 +192,7 @@ impl Fetch {
                 Ok(message) => {
                     self.progress.current.set(true);
                     self.progress.stopped.take();
+                    self.out_since = None;
                     if let Err(broken) = self.admit(&message).await {
                         return broken;
                     }
@@ -261,71 +265,6 @@ impl Fetch {
                 Admitted::NoRoom => self.room.notified().await,
             }
         }
-    }
-
-    /// The broker keeps no record at `from`: find out which side, and decide.
-    async fn out_of_range(&self, from: CommitOffset) {
-        let (module, partition) = (&self.source.module, self.assignment.partition);
-        let truncated = self.source.consumer.context().take_truncation();
-        if truncated.is_some() && self.source.truncated(self.assignment, truncated) {
-            return std::future::pending().await;
-        }
-        match self.watermarks().await {
-            Ok((start, end)) if from.get() < start => {
-                let lost = start - from.get();
-                self.source
-                    .meters
-                    .lost
-                    .increment(u64::try_from(lost).unwrap_or_default());
-                tracing::error!(
-                    module = module.name,
-                    partition = partition.0,
-                    position = from.get(),
-                    log_start = start,
-                    log_end = end,
-                    lost,
-                    "records lost: Kafka deleted them before they were fetched; going on at the log start"
-                );
-                if let Ok(start) = CommitOffset::try_from(start) {
-                    self.source
-                        .dispatcher
-                        .borrow_mut()
-                        .reach(self.assignment.epoch, start);
-                }
-            }
-            Ok((_start, end)) if from.get() > end && self.source.truncated(self.assignment, Some(end)) => {
-                // The end of this epoch is on its way.
-                std::future::pending::<()>().await;
-            }
-            Ok((_start, end)) if from.get() > end => {
-                self.stop(format!(
-                    "its position {from} is above the log end {end}; was the topic created anew? Set the offset in \
-                     ZooKeeper to a number up to {end}"
-                ));
-                tokio::time::sleep(RETRY).await;
-            }
-            // In range by now: the log has grown over what it had lost.
-            Ok(_) if self.source.truncated(self.assignment, None) => std::future::pending::<()>().await,
-            Ok(_) => tokio::time::sleep(RETRY).await,
-            Err(error) => {
-                tracing::warn!(
-                    module = module.name,
-                    partition = partition.0,
-                    error = &error as &dyn std::error::Error,
-                    "cannot ask for the log's start and end; asking again"
-                );
-                tokio::time::sleep(RETRY).await;
-            }
-        }
-    }
-
-    async fn watermarks(&self) -> Result<(i64, i64), KafkaError> {
-        let consumer = Arc::clone(&self.source.consumer);
-        let topic = self.source.module.topic.to_string();
-        let partition = self.assignment.partition.0;
-        let asked =
-            tokio::task::spawn_blocking(move || consumer.fetch_watermarks(&topic, partition, PATIENCE));
-        asked.await.unwrap_or(Err(KafkaError::Canceled))
     }
 
     fn stop(&self, reason: String) {

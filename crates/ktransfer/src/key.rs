@@ -3,6 +3,7 @@
 
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
+use serde::Deserialize;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 /// The identity of one key inside one partition. Two different keys have the same identity with a probability
@@ -13,6 +14,32 @@ pub struct KeyId([u64; 2]);
 impl Hash for KeyId {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.0[0]);
+    }
+}
+
+/// What has an order among a module's records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OrderBy {
+    /// The records of one key in one partition. An empty key orders nothing, as in the original.
+    Key,
+    /// All records of a partition.
+    Partition,
+    /// Nothing.
+    #[serde(rename = "none")]
+    Nothing,
+}
+
+impl OrderBy {
+    /// The identity of what the record with this key has an order with, inside its partition.
+    #[must_use]
+    pub fn id(self, hasher: &KeyHasher, key: Option<&[u8]>) -> Option<KeyId> {
+        match self {
+            Self::Key => key.filter(|key| !key.is_empty()).map(|key| hasher.id(key)),
+            // There is no other in the partition.
+            Self::Partition => Some(KeyId([0; 2])),
+            Self::Nothing => None,
+        }
     }
 }
 
@@ -65,6 +92,26 @@ impl Hasher for Taken {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_an_order_has_one_identity() {
+        let hasher = KeyHasher::new([7; 16]);
+        let id = |order: OrderBy, key: Option<&[u8]>| order.id(&hasher, key);
+        let (a, b) = (Some(&b"a"[..]), Some(&b"b"[..]));
+        for order in [OrderBy::Key, OrderBy::Partition] {
+            assert!(id(order, a).is_some());
+            assert_eq!(id(order, a), id(order, a));
+        }
+        assert_ne!(id(OrderBy::Key, a), id(OrderBy::Key, b));
+        assert_eq!(
+            (id(OrderBy::Key, None), id(OrderBy::Key, Some(b""))),
+            (None, None)
+        );
+        for key in [b, None, Some(b"")] {
+            assert_eq!(id(OrderBy::Partition, a), id(OrderBy::Partition, key));
+            assert_eq!(id(OrderBy::Nothing, key), None);
+        }
+    }
 
     #[test]
     fn identity_depends_on_the_key_and_the_secret() {

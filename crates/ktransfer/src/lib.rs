@@ -23,6 +23,7 @@ pub mod module;
 pub mod outage;
 pub mod pusher;
 pub mod quota;
+pub mod range;
 pub mod record;
 pub mod reread;
 pub mod retry;

@@ -32,7 +32,7 @@ use crate::config;
 use crate::consumer::{self, Consumer, Prefetch};
 use crate::dispatcher::{Bounds, Dispatcher, Seat};
 use crate::fetch::Source;
-use crate::key::KeyHasher;
+use crate::key::{KeyHasher, OrderBy};
 use crate::lease::Lease;
 use crate::meters::Meters;
 use crate::reread::Reread;
@@ -49,6 +49,9 @@ const QUIET_TICK: Duration = Duration::from_secs(1);
 const POSITIONS: Duration = Duration::from_millis(500);
 /// The same while nothing is under way: it is a round trip to a thread of the client's.
 const QUIET_POSITIONS: Duration = Duration::from_secs(2);
+
+/// Records of a partition that is one queue, at most: nothing behind the first one can be pushed.
+const IN_ONE_QUEUE: usize = 1000;
 
 /// What a module needs to run.
 pub struct Start {
@@ -164,12 +167,7 @@ impl Running {
         } = start;
         let consumer = consumer::connect(&module.name, &brokers, prefetch).map_err(ModuleError::Client)?;
         let meters = Rc::new(Meters::new(&module.name));
-        let bounds = Bounds {
-            workers: module.worker_num.min(module.window_size).get(),
-            max_uncommitted: module.max_uncommitted.get(),
-            commit_interval: module.commit_interval,
-            slows_down: module.retry.slows_down,
-        };
+        let bounds = bounds(&module);
         let dispatcher = Dispatcher::new(bounds, lease.clone(), budget, stored, Rc::clone(&meters));
         let bell = dispatcher.bell();
         let dispatcher = Rc::new(RefCell::new(dispatcher));
@@ -301,6 +299,20 @@ impl Running {
                     .reach(fetching.assignment.epoch, position);
             }
         }
+    }
+}
+
+/// The bounds that a module asks for.
+fn bounds(module: &config::Module) -> Bounds {
+    Bounds {
+        workers: module.worker_num.min(module.window_size).get(),
+        max_uncommitted: match module.order {
+            OrderBy::Partition => module.max_uncommitted.get().min(IN_ONE_QUEUE),
+            OrderBy::Key | OrderBy::Nothing => module.max_uncommitted.get(),
+        },
+        evicts: module.order != OrderBy::Partition,
+        commit_interval: module.commit_interval,
+        slows_down: module.retry.slows_down,
     }
 }
 

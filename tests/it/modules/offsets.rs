@@ -1,11 +1,12 @@
 //! Where a module begins and goes on: offsets that another program stored, that lie outside the log, that are moved.
 
-use ktests::{Backend, Cluster, NewRecord, numbered};
+use ktests::{Backend, Cluster, NewRecord, eventually, numbered};
 use rdkafka::admin::AdminOptions;
 use rdkafka::{Offset, TopicPartitionList};
+use serde_json::json;
 
 use super::{counts, logged, reports};
-use crate::push::world::{self, Scene, delivers};
+use crate::push::world::{self, SOON, Scene, delivers};
 
 /// Deletes the records of partition 0 below `offset`, as retention does.
 async fn delete_below(cluster: &Cluster, topic: &str, offset: i64) {
@@ -136,6 +137,109 @@ async fn an_offset_above_the_log_stops_its_partition_until_it_is_corrected() {
 }
 
 #[tokio::test]
+async fn below_the_log_a_module_goes_on_at_the_newest_record_or_stops_when_that_is_wanted() {
+    let (latest, backend) = (Scene::new("belowlatest", 1).await, Backend::start().await);
+    let (stop, other) = (Scene::new("belowstop", 1).await, Backend::start().await);
+    for scene in [&latest, &stop] {
+        scene.produce(in_partition_0(0..100)).await;
+        delete_below(&scene.cluster, &scene.name, 60).await;
+        scene.znodes.set(&scene.offset_path(0), "10").await.unwrap();
+    }
+    let mut module = latest.module(&backend.addresses());
+    module["out_of_range"] = json!({"below": "latest"});
+    let mut daemon = latest.spawn(&module);
+    latest.stores(100).await;
+    latest.produce(in_partition_0(100..105)).await;
+    delivers(&backend, 5).await;
+    assert_eq!(backend.count(), 5);
+    counts(&daemon, "ktransfer_records_lost_total", &latest.name, 90.0).await;
+    assert_eq!(
+        logged(
+            &daemon,
+            &["ERROR", "records lost", "going on at the log end", "lost=90"]
+        ),
+        1
+    );
+    daemon.wait_ready().await;
+
+    let mut module = stop.module(&other.addresses());
+    module["out_of_range"] = json!({"below": "stop"});
+    let mut daemon = stop.spawn(&module);
+    reports(
+        &daemon,
+        &[&stop.name, "partition 0 is stopped", "below the log start 60"],
+    )
+    .await;
+    assert_eq!(other.count(), 0);
+    counts(&daemon, "ktransfer_records_lost_total", &stop.name, 0.0).await;
+    stop.znodes.set(&stop.offset_path(0), "95").await.unwrap();
+    delivers(&other, 5).await;
+    daemon.wait_ready().await;
+    stop.stores(100).await;
+}
+
+#[tokio::test]
+async fn above_the_log_a_module_goes_on_at_either_end_of_it_when_that_is_wanted() {
+    for (above, pushed) in [("earliest", 40), ("latest", 0)] {
+        let (scene, backend) = (Scene::new("abovelog", 1).await, Backend::start().await);
+        scene.produce(in_partition_0(0..100)).await;
+        delete_below(&scene.cluster, &scene.name, 60).await;
+        scene.znodes.set(&scene.offset_path(0), "1000").await.unwrap();
+        let mut module = scene.module(&backend.addresses());
+        module["out_of_range"] = json!({"above": above});
+        let mut daemon = scene.spawn(&module);
+        scene.stores(100).await;
+        scene.produce(in_partition_0(100..105)).await;
+        delivers(&backend, pushed + 5).await;
+        assert_eq!(backend.count(), pushed + 5, "{above}");
+        assert_eq!(
+            logged(
+                &daemon,
+                &["ERROR", "going on as out_of_range.above says", "position=1000"]
+            ),
+            1
+        );
+        daemon.wait_ready().await;
+        scene.stores(105).await;
+    }
+}
+
+#[tokio::test]
+async fn a_partition_waits_before_it_goes_elsewhere_and_goes_on_where_it_was_when_the_log_is_back() {
+    let (scene, backend) = (Scene::new("outwait", 2).await, Backend::start().await);
+    scene.produce(in_partition_0(0..100)).await;
+    scene.znodes.set(&scene.offset_path(0), "105").await.unwrap();
+    scene.znodes.set(&scene.offset_path(1), "50").await.unwrap();
+    let mut module = scene.module(&backend.addresses());
+    module["out_of_range"] = json!({"above": "earliest", "after_ms": 10_000});
+    let mut daemon = scene.spawn(&module);
+    eventually("both partitions say that they wait", SOON, async || {
+        ["partition=0", "partition=1"].iter().all(|partition| {
+            logged(
+                &daemon,
+                &[
+                    "partition stopped",
+                    partition,
+                    "until out_of_range.after_ms is over",
+                ],
+            ) == 1
+        })
+    })
+    .await;
+    assert_eq!(backend.count(), 0);
+    // The log of partition 0 has the record by the time that it is asked again; that of partition 1 never has.
+    scene.produce(in_partition_0(100..110)).await;
+    delivers(&backend, 5).await;
+    scene.stores_all([(0, 110), (1, 0)]).await;
+    daemon.wait_ready().await;
+    assert_eq!(backend.count(), 5);
+    assert_eq!(
+        logged(&daemon, &["ERROR", "going on as out_of_range.above says"]),
+        1
+    );
+}
+
+#[tokio::test]
 async fn an_offset_that_is_moved_back_or_forward_is_followed() {
     let (scene, backend) = (Scene::new("seek", 1).await, Backend::start().await);
     scene.produce(in_partition_0(0..30)).await;
@@ -148,9 +252,9 @@ async fn an_offset_that_is_moved_back_or_forward_is_followed() {
     let stuck = ktests::Behaviour::status(500);
     backend.on(ktests::When::always(), stuck);
     scene.produce(in_partition_0(30..50)).await;
-    ktests::eventually("it is tried", world::SOON, async || backend.count() > 45).await;
+    eventually("it is tried", SOON, async || backend.count() > 45).await;
     scene.znodes.set(&scene.offset_path(0), "48").await.unwrap();
-    ktests::eventually("it goes on there", world::SOON, async || {
+    eventually("it goes on there", SOON, async || {
         logged(&daemon, &["partition assigned", "position=48"]) == 1
     })
     .await;

@@ -219,6 +219,7 @@ impl Return {
         lease.extend(BootTime::now(), Terms::new(Duration::from_secs(3600)));
         let bounds = Bounds {
             workers: WORKERS,
+            evicts: true,
             max_uncommitted: 1_000_000,
             commit_interval: SECOND,
             slows_down: policy.slows_down,

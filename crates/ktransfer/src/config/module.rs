@@ -1,6 +1,7 @@
 //! One valid module: what the rest of the program may rely on.
 
 mod content;
+mod order;
 mod outcome;
 
 use std::num::NonZeroUsize;
@@ -13,7 +14,9 @@ use kcommon::kafka::TopicName;
 
 use super::module_file::{InitialOffset, ModuleFile, OnUndecodable, TlsFile};
 use crate::content::Content;
+use crate::key::OrderBy;
 use crate::methods::MethodFilter;
+use crate::range::OutOfRange;
 use crate::retry::RetryPolicy;
 use crate::tls;
 use crate::uri::UriTemplate;
@@ -62,8 +65,10 @@ pub struct Module {
     pub max_uncommitted: NonZeroUsize,
     /// When a failed push is repeated.
     pub retry: RetryPolicy,
-    /// Whether records of one key are pushed one after another.
-    pub order_by_key: bool,
+    /// What is pushed one record after another.
+    pub order: OrderBy,
+    /// What a partition does whose next record Kafka does not have.
+    pub out_of_range: OutOfRange,
     /// Time between two commits of a partition.
     pub commit_interval: Duration,
     /// Time that running pushes get when their partition is handed over.
@@ -94,6 +99,7 @@ impl Module {
         let (headers, host) = headers(document, &mut problems);
         let content = content::content(document, &mut problems);
         let tls = TlsFile::settings(document, &mut problems);
+        let order = order::order(document, &mut problems);
         Invalid::check(problems)?;
         let (Some(topic), Some(uri), Some(rules), Some(retry)) = (topic, uri, rules, retry) else {
             return Err(document.problem("", "cannot be used").into());
@@ -119,7 +125,8 @@ impl Module {
             window_size: at_least_one(file.window_size),
             max_uncommitted: at_least_one(file.max_uncommitted),
             retry,
-            order_by_key: file.serialize_by_key,
+            order,
+            out_of_range: order::out_of_range(document),
             commit_interval: Duration::from_secs(file.zk_offset_update_interval_sec),
             drain_timeout: Duration::from_millis(file.drain_timeout_ms),
         })

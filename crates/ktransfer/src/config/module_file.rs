@@ -1,6 +1,7 @@
 //! A module file, `modules/<name>.yaml`: its keys, and the struct it is read into.
 
 mod content;
+mod order;
 mod outcome;
 mod tls;
 
@@ -8,6 +9,7 @@ use kcommon::config::{HostPort, Key, Kind, Need, Schema};
 use serde::Deserialize;
 
 use content::ContentFile;
+use order::OrderFile;
 pub(super) use outcome::{AnswerFile, Backoff, RetryFile, SuccessJsonFile};
 pub(super) use tls::TlsFile;
 
@@ -21,6 +23,7 @@ pub const MODULE_SCHEMA: Schema = Schema {
         ("protocol", tls::KEYS),
         ("", HOW),
         ("", outcome::FAILURE),
+        ("", order::KEYS),
         ("", content::KEYS),
     ],
 };
@@ -183,14 +186,6 @@ const HOW: &[Key] = &[
         changed: "The wait holds no worker and no other key.",
     },
     Key {
-        path: "serialize_by_key",
-        kind: Kind::Bool,
-        need: Need::Default("true"),
-        meaning: "Whether records with the same key are pushed one after another, in order. With `false`, or without a key, there \
-                  is no order.",
-        changed: "",
-    },
-    Key {
         path: "zk_offset_update_interval_sec",
         kind: Kind::Int { min: 1, max: 3600 },
         need: Need::Default("10"),
@@ -241,7 +236,8 @@ pub(super) struct ModuleFile {
     pub(super) max_retry_times: i64,
     pub(super) fail_retry_interval_ms: u64,
     pub(super) retry: Option<RetryFile>,
-    pub(super) serialize_by_key: bool,
+    #[serde(flatten)]
+    pub(super) order: OrderFile,
     pub(super) zk_offset_update_interval_sec: u64,
     pub(super) drain_timeout_ms: u64,
 }

@@ -8,7 +8,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::content::OnError;
+use crate::key::OrderBy;
 use crate::methods::MethodCheck;
+use crate::range::{OutOfRange, Resort};
 use crate::retry::RetryPolicy;
 use crate::uri::UriTemplate;
 use crate::verdict::{Condition, Statuses};
@@ -126,7 +128,13 @@ fn the_originals_module_file_is_read() {
 #[test]
 fn what_a_module_file_leaves_out_has_its_default() {
     let module = module(SEED_MODULE).unwrap();
-    assert!(module.order_by_key);
+    assert_eq!(module.order, OrderBy::Key);
+    let out_of_range = OutOfRange {
+        below: Resort::Earliest,
+        above: Resort::Stop,
+        after: Duration::ZERO,
+    };
+    assert_eq!(module.out_of_range, out_of_range);
     assert_eq!(module.on_undecodable, OnUndecodable::Skip);
     assert_eq!(module.content, None);
     assert_eq!(module.initial_offset, InitialOffset::Earliest);
@@ -143,7 +151,7 @@ fn every_key_of_the_original_is_known() {
     let more = "serialize_by_key: no\nexpected_processing_time_ms: 50\nzk_offset_update_interval_sec: 1\n\
                 waiting_queue_size: 0\n";
     let module = module(&format!("{SEED_MODULE}{more}")).unwrap();
-    assert!(!module.order_by_key);
+    assert_eq!(module.order, OrderBy::Nothing);
     assert_eq!(module.commit_interval, Duration::from_secs(1));
     let main = format!("{SEED_MAIN}zk_fail_retry_interval_ms: 1000\nbroker_hosts: [a:9092]\n");
     let document: Document<MainFile> = config::parse(Path::new("k.yaml"), &main, &MAIN_SCHEMA).unwrap();
@@ -372,6 +380,26 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     (
         "worker_num:",
+        "order: keys\nworker_num:",
+        "order: is \"keys\"; allowed: key, partition, none",
+    ),
+    (
+        "worker_num:",
+        "order: partition\nserialize_by_key: true\nworker_num:",
+        "m.yaml:15:1: serialize_by_key: says something else than order; remove it",
+    ),
+    (
+        "worker_num:",
+        "out_of_range: {above: newest}\nworker_num:",
+        "out_of_range.above: is \"newest\"; allowed: stop, earliest, latest",
+    ),
+    (
+        "worker_num:",
+        "out_of_range: {after_ms: -1}\nworker_num:",
+        "out_of_range.after_ms: is -1; allowed: a whole number from 0",
+    ),
+    (
+        "worker_num:",
         "on_error: drop\nworker_num:",
         "on_error: is \"drop\"; allowed: skip, push, stop",
     ),
@@ -540,6 +568,22 @@ fn the_documented_module_file_holds_the_defaults_and_every_key() {
             let is_shown = shown.iter().any(|line| line.starts_with(&format!("{name}:")));
             assert!(name == "*" || is_shown, "{section}.{}", key.path);
         }
+    }
+}
+
+#[test]
+fn order_is_said_by_its_key_or_by_its_former_one() {
+    for (text, order) in [
+        ("order: key", OrderBy::Key),
+        ("order: partition", OrderBy::Partition),
+        ("order: none", OrderBy::Nothing),
+        ("serialize_by_key: true", OrderBy::Key),
+        ("serialize_by_key: false", OrderBy::Nothing),
+        ("order: none\nserialize_by_key: false", OrderBy::Nothing),
+        ("order: key\nserialize_by_key: true", OrderBy::Key),
+    ] {
+        let module = module(&format!("{SEED_MODULE}{text}\n")).unwrap();
+        assert_eq!(module.order, order, "{text}");
     }
 }
 

@@ -141,7 +141,7 @@ impl Dispatcher {
             return Room::None;
         };
         let lane = partition.lane;
-        if self.scheduler.ready(lane) == 0 {
+        if self.bounds.evicts && self.scheduler.ready(lane) == 0 {
             if let Some(id) = id.filter(|id| self.scheduler.can_cool(lane, *id)) {
                 return Room::Outside(id);
             }

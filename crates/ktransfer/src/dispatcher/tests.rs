@@ -92,6 +92,7 @@ fn bounds() -> Bounds {
     Bounds {
         workers: 4,
         max_uncommitted: 10,
+        evicts: true,
         commit_interval: Duration::from_secs(1),
         slows_down: false,
     }
@@ -408,6 +409,21 @@ fn bodies_beyond_the_budget_wait_outside() {
         world.admit(assignment, taken, &taken.to_be_bytes(), Entry::Pending),
         Admitted::Taken
     );
+}
+
+#[test]
+fn where_a_partition_is_one_queue_no_body_goes() {
+    let (mut world, assignment) = short_of_memory(3);
+    world.dispatcher.bounds.evicts = false;
+    let admit = |world: &mut World, offset| world.admit(assignment, offset, b"all", Entry::Pending);
+    let taken = (0..10).take_while(|offset| admit(&mut world, *offset) == Admitted::Taken);
+    let taken = i64::try_from(taken.count()).unwrap();
+    assert!((1..10).contains(&taken), "{taken}");
+    let job = world.dispatcher.take(Seat(0)).unwrap();
+    assert_eq!(admit(&mut world, taken), Admitted::NoRoom, "it waits in Kafka");
+    assert!(world.dispatcher.thirsty().is_empty());
+    world.dispatcher.end(Seat(0), job, End::Done);
+    assert_eq!(admit(&mut world, taken), Admitted::Taken);
 }
 
 /// A world whose budget holds `records` records, with one partition and room for much in its ledger.

@@ -28,4 +28,15 @@ impl Dispatcher {
         self.report(report);
         Some(lost)
     }
+
+    /// The log ends below an epoch that has taken in nothing: coordination is asked for a new one at `position`.
+    pub fn begin_anew(&mut self, epoch: Epoch, position: CommitOffset) {
+        let Some(partition) = self.partitions.get_mut(&epoch).filter(|known| known.is_running()) else {
+            return;
+        };
+        partition.phase = Phase::Truncated;
+        self.scheduler.close(partition.lane);
+        let assignment = partition.assignment;
+        self.report(Report::Truncated { assignment, position });
+    }
 }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::assignment::Epochs;
-use crate::key::KeyHasher;
+use crate::key::{KeyHasher, OrderBy};
 use crate::ledger::{Admission, Entry, Ledger};
 
 fn record(ledger: &mut Ledger, offset: i64, key: Option<u8>) -> (Option<KeyId>, Record) {
@@ -342,6 +342,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// The scheduler and the model side by side.
 struct Pair {
+    order: OrderBy,
     scheduler: Scheduler,
     lanes: Vec<LaneId>,
     ledgers: Vec<Ledger>,
@@ -354,11 +355,12 @@ struct Pair {
 }
 
 impl Pair {
-    fn new() -> Self {
+    fn new(order: OrderBy) -> Self {
         let (mut scheduler, epochs) = (Scheduler::default(), Epochs::default());
         let lanes: Vec<_> = (0..3).map(|_| scheduler.open(epochs.next())).collect();
         let ledgers = (0..3).map(|_| ledger()).collect();
         Self {
+            order,
             scheduler,
             lanes,
             ledgers,
@@ -374,9 +376,19 @@ impl Pair {
     fn enqueue(&mut self, lane: usize, key: Option<u8>, short: bool) {
         let offset = self.next_offset;
         self.next_offset += 1;
-        let name = key.map_or_else(|| 1000 + u16::try_from(offset).unwrap(), u16::from);
+        let alone = 1000 + u16::try_from(offset).unwrap();
+        let name = match self.order {
+            OrderBy::Key => key.map_or(alone, u16::from),
+            OrderBy::Partition => 0,
+            OrderBy::Nothing => alone,
+        };
         self.keys.insert((lane, offset), name);
-        let (id, record) = record(&mut self.ledgers[lane], offset, key);
+        // All that can be evicted are of the same size.
+        let (_, record) = record(&mut self.ledgers[lane], offset, key.or(Some(9)));
+        let bytes = key.map(|key| [key]);
+        let id = self
+            .order
+            .id(&KeyHasher::new([1; 16]), bytes.as_ref().map(|key| &key[..]));
         let at = self.lanes[lane];
         let place = (lane, name);
         let cold = id.is_some_and(|id| self.scheduler.is_cold(at, id));
@@ -559,8 +571,11 @@ impl Pair {
 
 proptest! {
     #[test]
-    fn every_choice_equals_the_naive_one(steps in prop::collection::vec(step(), 1..300)) {
-        let mut pair = Pair::new();
+    fn every_choice_equals_the_naive_one(
+        order in prop::sample::select(vec![OrderBy::Key, OrderBy::Key, OrderBy::Partition, OrderBy::Nothing]),
+        steps in prop::collection::vec(step(), 1..300),
+    ) {
+        let mut pair = Pair::new(order);
         for step in steps {
             pair.apply(&step);
         }

@@ -69,6 +69,7 @@ impl Module {
         let bounds = Bounds {
             workers: settings.workers,
             max_uncommitted: settings.max_uncommitted,
+            evicts: true,
             commit_interval: if mutated(Mutation::CommitsAreRare) {
                 settings.commit_interval * 10
             } else {
