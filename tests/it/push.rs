@@ -4,6 +4,7 @@
 mod content;
 #[cfg(test)]
 mod eviction;
+mod form;
 #[cfg(test)]
 mod gaps;
 mod limits;

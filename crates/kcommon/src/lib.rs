@@ -12,4 +12,5 @@ pub mod secret;
 pub mod shutdown;
 pub mod supervisor;
 pub mod tls;
+pub mod watched;
 pub mod zookeeper;

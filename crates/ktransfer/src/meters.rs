@@ -44,6 +44,10 @@ pub const HELD_BYTES: &str = "ktransfer_body_budget_held_bytes";
 pub const FULL: &str = "ktransfer_partitions_full";
 /// Times that the module was started again after it had failed.
 pub const RESTARTS: &str = "ktransfer_module_restarts_total";
+/// Headers of records that could not be forwarded: no HTTP, or too many.
+pub const HEADERS_LEFT_OUT: &str = "ktransfer_record_headers_left_out_total";
+/// 1 while certificates or secrets of the module have changed to what cannot be used.
+pub const FILES_REFUSED: &str = "ktransfer_module_files_refused";
 /// 1 while the module's backends take nothing: see [`crate::outage`].
 pub const BACKEND_DOWN: &str = "ktransfer_backend_down";
 /// Entries of `module_enabled` that cannot run: a wrong or missing file, listed twice, no name. Without label.
@@ -103,6 +107,16 @@ pub struct Meters {
     uncommitted: Gauge,
     bodiless: Gauge,
     held_bytes: Gauge,
+}
+
+/// Counts a module's headers of records that are not forwarded.
+pub fn headers_left_out(module: &str) -> Counter {
+    counter!(HEADERS_LEFT_OUT, "module" => module.to_owned())
+}
+
+/// Whether what the module's certificates and secrets have changed to is refused.
+pub fn files_refused(module: &str) -> Gauge {
+    gauge!(FILES_REFUSED, "module" => module.to_owned())
 }
 
 /// What is told now and then.

@@ -32,6 +32,7 @@ use crate::config;
 use crate::consumer::{self, Consumer, Prefetch};
 use crate::dispatcher::{Bounds, Dispatcher, Seat};
 use crate::fetch::Source;
+use crate::files;
 use crate::key::{KeyHasher, OrderBy};
 use crate::lease::Lease;
 use crate::meters::Meters;
@@ -173,6 +174,7 @@ impl Running {
         let dispatcher = Rc::new(RefCell::new(dispatcher));
         let target = Rc::new(Target::new(module.clone()).map_err(ModuleError::Target)?);
         let mut tasks = workers(bounds.workers, &dispatcher, &target, &meters);
+        tasks.spawn_local(files::follow(Rc::clone(&target)).map(|never| match never {}));
         tasks.spawn_local(serve_main_queue(Arc::clone(&consumer)));
         let source = Rc::new(Source {
             consumer,

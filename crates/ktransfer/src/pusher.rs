@@ -18,7 +18,7 @@ use crate::link::{Answer, ConnectError, Control, ExchangeError, Link, Timer};
 use crate::meters::Meters;
 use crate::record::{Record, Value};
 use crate::retry::asked_wait;
-use crate::target::{Target, UnpushableError, UriBuffer};
+use crate::target::{Shot, Target, UnpushableError, UriBuffer};
 use crate::verdict::{BodyError, Verdict};
 
 /// See the module.
@@ -139,14 +139,20 @@ impl Pusher {
     pub async fn attempt(
         &mut self,
         record: &Record,
-        uri: Uri,
+        (uri, partition): (Uri, PartitionId),
         control: &impl Control,
     ) -> Result<(), AttemptError> {
         let number = self.target.next_server();
-        let mut outcome = self.exchange(record, uri.clone(), number, control).await;
+        let shot = Shot {
+            record,
+            partition,
+            uri,
+            value: self.body.clone().unwrap_or_else(|| record.value()),
+        };
+        let mut outcome = self.exchange(&shot, number, control).await;
         if matches!(outcome, Err(AttemptError::Exchange(ExchangeError::Stale))) {
             self.meters.repeated.increment(1);
-            outcome = self.exchange(record, uri, number, control).await;
+            outcome = self.exchange(&shot, number, control).await;
         }
         let outcome = outcome.and_then(|answer| self.judge(&answer));
         self.note(&outcome);
@@ -185,8 +191,7 @@ impl Pusher {
 
     async fn exchange(
         &mut self,
-        record: &Record,
-        uri: Uri,
+        shot: &Shot<'_>,
         number: usize,
         control: &impl Control,
     ) -> Result<Answer, AttemptError> {
@@ -201,8 +206,7 @@ impl Pusher {
                 connected.map_err(AttemptError::Connect)?
             }
         };
-        let value = self.body.clone().unwrap_or_else(|| record.value());
-        let request = target.request(server, uri, value, link.take_headers());
+        let request = target.request(server, shot, link.take_headers());
         let exchanged = link.exchange(request, limits, &mut self.timer, control).await;
         let answer = exchanged.map_err(AttemptError::Exchange)?;
         if answer.reusable

@@ -8,19 +8,20 @@ use std::time::Duration;
 use bytes::BytesMut;
 use hyper::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, InvalidHeaderValue};
 use hyper::http::uri::InvalidUri;
-use hyper::{Method, Request, Uri};
+use hyper::{Request, Uri};
 use kcommon::kafka::PartitionId;
 use rustls::ClientConfig;
 use rustls::pki_types::{InvalidDnsNameError, ServerName};
 use tokio_rustls::TlsConnector;
 
 use crate::config;
+use crate::dress::Dress;
+use crate::files::{BadFile, Files};
 use crate::link::{Dial, Limits};
 use crate::methods::MethodCheck;
 use crate::outage::Outage;
 use crate::record::{Record, Value};
 use crate::throttle::Throttle;
-use crate::tls::{self, BadTls};
 use crate::uri::{Placeholders, UriTooLong};
 
 /// Up to this length of a body the text of its length is kept.
@@ -35,7 +36,9 @@ pub struct Target {
     servers: Vec<Server>,
     limits: Limits,
     /// `None` = http.
-    tls: Option<Arc<ClientConfig>>,
+    tls: RefCell<Option<Arc<ClientConfig>>>,
+    /// `None` = the value as it is.
+    dress: Option<Dress>,
     /// `Content-Length` by the length of the body, of short ones that have come: writing it anew takes two allocations.
     lengths: RefCell<Vec<Option<HeaderValue>>>,
     /// The server of the next attempt.
@@ -67,9 +70,22 @@ pub enum TargetError {
     /// A server's name cannot stand in a certificate.
     #[error("a backend server's name is none that a certificate can have; set protocol.tls.server_name")]
     Name(#[source] InvalidDnsNameError),
-    /// A file of TLS has become unusable.
-    #[error("TLS cannot be used")]
-    Tls(#[source] BadTls),
+    /// A certificate or a secret has become unusable.
+    #[error("a file that the module names cannot be used")]
+    File(#[source] BadFile),
+}
+
+/// What an attempt sends.
+#[derive(Debug)]
+pub struct Shot<'a> {
+    /// The record.
+    pub record: &'a Record,
+    /// Its partition.
+    pub partition: PartitionId,
+    /// Path and query.
+    pub uri: Uri,
+    /// What is pushed of its value.
+    pub value: Value,
 }
 
 /// Where URIs are written; its memory serves again when the last one has gone.
@@ -91,7 +107,7 @@ pub enum UnpushableError {
 }
 
 impl Target {
-    /// The target of a module. A server's own address is its `Host` unless the module names another. Reads the files of TLS.
+    /// The target of a module. A server's own address is its `Host` unless the module names another. Reads certificates and secrets.
     ///
     /// # Errors
     /// See [`TargetError`].
@@ -114,7 +130,7 @@ impl Target {
                 name: name.transpose()?,
             })
         });
-        let tls = module.tls.as_ref().map(tls::Settings::load);
+        let files = Files::load(&module).map_err(TargetError::File)?;
         Ok(Self {
             servers: servers.collect::<Result<_, _>>()?,
             limits: Limits {
@@ -124,7 +140,8 @@ impl Target {
                 answer_bytes: module.max_response_bytes,
                 kept_bytes: module.rules.body.as_ref().map(|rule| rule.max_bytes),
             },
-            tls: tls.transpose().map_err(TargetError::Tls)?,
+            tls: RefCell::new(files.tls),
+            dress: Dress::new(&module, files.credentials),
             module,
             lengths: RefCell::default(),
             turn: Cell::new(0),
@@ -132,6 +149,14 @@ impl Target {
             failures: RefCell::new(Throttle::new(LOG_INTERVAL)),
             losses: RefCell::new(Throttle::new(LOG_INTERVAL)),
         })
+    }
+
+    /// Certificates and secrets have changed: they hold for new connections and new pushes.
+    pub fn replace_files(&self, files: Files) {
+        self.tls.replace(files.tls);
+        if let Some(dress) = &self.dress {
+            dress.replace(files.credentials);
+        }
     }
 
     /// The module as configured.
@@ -177,7 +202,12 @@ impl Target {
     pub fn dial<'a>(&self, server: &'a Server) -> Dial<'a> {
         Dial {
             address: &server.address,
-            tls: self.tls.clone().map(TlsConnector::from).zip(server.name.clone()),
+            tls: self
+                .tls
+                .borrow()
+                .clone()
+                .map(TlsConnector::from)
+                .zip(server.name.clone()),
         }
     }
 
@@ -218,16 +248,20 @@ impl Target {
 
     /// The push of one record to a server of this target. `headers` is empty: its memory is used.
     #[must_use]
-    pub fn request(&self, server: &Server, uri: Uri, value: Value, headers: HeaderMap) -> Request<Value> {
-        let length = self.content_length(value.len());
-        let mut request = Request::new(value);
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = uri;
-        *request.headers_mut() = headers;
-        let headers = request.headers_mut();
+    pub fn request(&self, server: &Server, shot: &Shot<'_>, mut headers: HeaderMap) -> Request<Value> {
         for (name, value) in &server.headers {
             headers.append(name, value.clone());
         }
+        let body = match &self.dress {
+            Some(dress) => dress.put_on(shot, &mut headers),
+            None => shot.value.clone(),
+        };
+        let length = self.content_length(body.len());
+        let mut request = Request::new(body);
+        *request.method_mut() = self.module.method.clone();
+        *request.uri_mut() = shot.uri.clone();
+        *request.headers_mut() = headers;
+        let headers = request.headers_mut();
         // hyper would write it anew each time, and leave it out for an empty body: some servers answer a POST without a
         // length with 411.
         headers.insert(CONTENT_LENGTH, length);
@@ -276,6 +310,74 @@ backend_servers:
  - 10.1.2.2:80
 ";
 
+    fn record(value: &[u8]) -> Record {
+        let offset = kcommon::kafka::RecordOffset::try_from(7).unwrap();
+        let mut ledger = crate::ledger::Ledger::new(kcommon::kafka::CommitOffset::ZERO, 1);
+        let entered = ledger.admit(offset, crate::ledger::Entry::Pending);
+        let crate::ledger::Admission::Entered(seq) = entered else {
+            panic!("not entered")
+        };
+        Record::new(offset, seq, 1000, Some(b"k"), value)
+    }
+
+    fn shot(record: &Record) -> Shot<'_> {
+        Shot {
+            record,
+            partition: PartitionId(3),
+            uri: Uri::from_static("/"),
+            value: record.value(),
+        }
+    }
+
+    #[test]
+    fn a_request_wears_what_its_module_says_and_is_signed_as_it_is_sent() {
+        let directory = tempfile::tempdir().unwrap();
+        let secret = directory.path().join("secret");
+        std::fs::write(&secret, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let more = format!(
+            " method: PUT\n form: form\n id_header: X-Id\n attempt_header: X-Attempt\n auth:\n  bearer: {{file: {0}}}\n  \
+             signature: {{key: {{file: {0}}}}}\n read_timeout_ms: 0",
+            secret.display()
+        );
+        let text = MODULE.replace(" read_timeout_ms: 0", &more);
+        let module = config::parse_module(Path::new("m.yaml"), "m", &text).unwrap();
+        let target = Target::new(module).unwrap();
+        let mut record = record(b"a b");
+        record.failures = 4;
+        let request = target.request(target.server(0).unwrap(), &shot(&record), HeaderMap::new());
+        assert_eq!(request.method(), hyper::Method::PUT);
+        assert_eq!(request.body()[..], b"m=a+b&p=3&o=7"[..]);
+        let header = |name: &str| request.headers()[name].to_str().unwrap();
+        for (name, value) in [
+            ("content-length", "13"),
+            ("content-type", "application/x-www-form-urlencoded"),
+            ("x-id", "t/3/7"),
+            ("x-attempt", "5"),
+            ("authorization", "Bearer whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+            ("webhook-id", "t/3/7"),
+        ] {
+            assert_eq!(header(name), value, "{name}");
+        }
+        let signer = crate::signature::Signer::new(["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]).unwrap();
+        let mut signed = HeaderMap::new();
+        let seconds = header("webhook-timestamp").parse().unwrap();
+        signer.sign("t/3/7", seconds, b"m=a+b&p=3&o=7", &mut signed);
+        assert_eq!(signed["webhook-signature"], header("webhook-signature"));
+        assert!(!format!("{target:?}").contains("MfKQ"));
+        // The file has changed.
+        std::fs::write(&secret, "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA").unwrap();
+        target.replace_files(Files::load(target.module()).unwrap());
+        let request = target.request(target.server(0).unwrap(), &shot(&record), HeaderMap::new());
+        assert_eq!(
+            request.headers()["authorization"],
+            "Bearer whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+        );
+        assert_ne!(
+            request.headers()["webhook-signature"],
+            signed["webhook-signature"]
+        );
+    }
+
     #[test]
     fn a_request_says_its_server_and_the_length_of_its_body_whatever_was_sent_before() {
         let module = config::parse_module(Path::new("m.yaml"), "m", MODULE).unwrap();
@@ -284,7 +386,8 @@ backend_servers:
         for (nth, length) in [5, 0, SHORT, 5, SHORT + 1, 0].into_iter().enumerate() {
             let server = target.server(nth % 2).unwrap();
             let value = vec![b'x'; length];
-            let request = target.request(server, Uri::from_static("/"), value[..].into(), headers);
+            let record = record(&value);
+            let request = target.request(server, &shot(&record), headers);
             let texts = |name: &str| {
                 let all = request.headers().get_all(name).iter();
                 all.map(|value| value.to_str().unwrap().to_owned())
@@ -293,7 +396,7 @@ backend_servers:
             assert_eq!(texts("content-length"), [length.to_string()]);
             assert_eq!(texts("host"), [server.address.as_str()]);
             assert_eq!(texts("x-a"), ["a", "b"]);
-            assert_eq!(request.method(), Method::POST);
+            assert_eq!(request.method(), hyper::Method::POST);
             assert_eq!(request.body()[..], value[..]);
             headers = request.into_parts().0.headers;
             headers.clear();

@@ -116,7 +116,10 @@ impl Worker {
             seat: self.seat,
             epoch: job.lane.epoch(),
         };
-        let outcome = self.pusher.attempt(&job.record, uri, &permission).await;
+        let outcome = self
+            .pusher
+            .attempt(&job.record, (uri, partition), &permission)
+            .await;
         self.meters.seconds.record(started.elapsed());
         if self.target.module().retry.slows_down {
             self.note(&outcome, started);

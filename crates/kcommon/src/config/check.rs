@@ -191,6 +191,7 @@ impl Walk {
                 self.list(at, items, kind, &|item| host_item(item, Some(port)))
             }
             (Kind::Headers, _) => self.headers(at, node),
+            (Kind::Secret, Data::Map(entries)) if is_place(entries) => Some(self.place(at, entries)),
             _ => match convert(kind, node) {
                 Ok(value) => Some(value),
                 Err(what) => {
@@ -199,6 +200,16 @@ impl Walk {
                 }
             },
         }
+    }
+
+    /// Where a secret stands.
+    fn place(&mut self, at: &At, entries: &[Entry]) -> Value {
+        let read = entries.iter().filter_map(|entry| {
+            self.places.insert(join(&at.path, &entry.key), entry.place);
+            let place = text(&entry.value).ok()?;
+            Some((Value::from(entry.key.as_str()), Value::from(place)))
+        });
+        Value::Mapping(Mapping::from_iter(read))
     }
 
     fn list(&mut self, at: &At, items: &[Node], kind: Kind, read: ReadItem<'_>) -> Option<Value> {
@@ -266,6 +277,12 @@ impl Walk {
         }
         (pairs.len() == entries.len()).then_some(Value::Sequence(pairs))
     }
+}
+
+/// Whether this is one of `file` and `env`, with a text.
+fn is_place(entries: &[Entry]) -> bool {
+    let [entry] = entries else { return false };
+    matches!(entry.key.as_str(), "file" | "env") && text(&entry.value).is_ok_and(|place| !place.is_empty())
 }
 
 /// Reads one entry of a list.

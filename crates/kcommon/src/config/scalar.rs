@@ -54,6 +54,8 @@ pub(super) fn convert(kind: Kind, node: &Node) -> Result<Value, String> {
             _ => chroot(text(node)?).map(Value::from),
         },
         Kind::Listen => listen(text(node)?).map(Value::from),
+        // Somebody may have written the secret itself.
+        Kind::Secret => Err("does not say where the secret stands".to_owned()),
         Kind::TextList { .. }
         | Kind::HostPorts { .. }
         | Kind::Hosts { .. }
@@ -82,6 +84,7 @@ pub(super) fn allowed(kind: Kind) -> String {
         Kind::Listen => "IP:port, or off".to_owned(),
         Kind::Headers => "a list of `name: value` entries".to_owned(),
         Kind::Section => "a section with keys of its own".to_owned(),
+        Kind::Secret => "{file: path} or {env: NAME}".to_owned(),
         Kind::SectionOrOff(_) => "a section with keys of its own, or off".to_owned(),
     }
 }

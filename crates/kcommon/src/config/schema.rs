@@ -78,6 +78,9 @@ pub enum Kind {
     Headers,
     /// A map whose keys are in the table (a struct).
     Section,
+    /// Where a secret stands: `{file: path}` or `{env: NAME}` (a struct of the two as `Option<String>`). What is written in its place is
+    /// never shown.
+    Secret,
     /// As [`Kind::Section`], but the word `off` alone stands for the section with this one child set to `off`.
     SectionOrOff(&'static str),
 }

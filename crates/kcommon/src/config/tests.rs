@@ -369,6 +369,45 @@ fn the_table_in_markdown_has_a_row_per_key_and_its_cells_are_whole() {
 }
 
 #[test]
+fn a_secret_is_named_by_its_place_and_never_shown_when_it_is_written_itself() {
+    const SECRETS: Schema = Schema {
+        name: "s.yaml",
+        groups: &[(
+            "",
+            &[Key {
+                path: "secret",
+                kind: Kind::Secret,
+                need: Need::Required,
+                meaning: "",
+                changed: "",
+            }],
+        )],
+    };
+    let read = |text: &str| parse::<serde_yaml::Value>(Path::new("s.yaml"), text, &SECRETS);
+    for place in ["{file: /a}", "{env: A}", "{file: 'a b'}"] {
+        let file = read(&format!("secret: {place}")).unwrap().file;
+        assert_eq!(file["secret"].as_mapping().unwrap().len(), 1, "{place}");
+    }
+    for wrong in [
+        "sesame",
+        "[sesame]",
+        "{file: [sesame]}",
+        "{sesame: a}",
+        "{file: sesame, env: b}",
+        "{file: ''}",
+        "{}",
+    ] {
+        let message = read(&format!("secret: {wrong}")).unwrap_err().to_string();
+        let expected =
+            "s.yaml:1:1: secret: does not say where the secret stands; allowed: {file: path} or {env: NAME}";
+        assert!(
+            message.contains("does not say where") && !message.contains("sesame"),
+            "{message} is not {expected}"
+        );
+    }
+}
+
+#[test]
 fn every_default_of_the_shared_tables_is_legal() {
     let file = file("");
     assert_eq!(file.base.log.log_rotate_bytes, 1_073_741_824);

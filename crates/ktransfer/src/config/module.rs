@@ -7,13 +7,15 @@ mod outcome;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use hyper::HeaderMap;
 use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{HeaderMap, Method};
 use kcommon::config::{Document, HostPort, Invalid, Problem};
 use kcommon::kafka::TopicName;
 
-use super::module_file::{InitialOffset, ModuleFile, OnUndecodable, TlsFile};
+use super::module_file::{AuthFile, FormFile, InitialOffset, ModuleFile, OnUndecodable, TlsFile};
+use crate::auth;
 use crate::content::Content;
+use crate::form::Form;
 use crate::key::OrderBy;
 use crate::methods::MethodFilter;
 use crate::range::OutOfRange;
@@ -39,6 +41,12 @@ pub struct Module {
     pub initial_offset: InitialOffset,
     /// Path and query of a push.
     pub uri: UriTemplate,
+    /// The method of a push.
+    pub method: Method,
+    /// What a push looks like; none = the value as it is.
+    pub form: Option<Form>,
+    /// How a push says who we are; none = it does not.
+    pub auth: Option<auth::Settings>,
     /// Headers of every push, without `Host`.
     pub headers: HeaderMap,
     /// The `Host` of every push; none = the server's own address.
@@ -100,6 +108,8 @@ impl Module {
         let content = content::content(document, &mut problems);
         let tls = TlsFile::settings(document, &mut problems);
         let order = order::order(document, &mut problems);
+        let auth = AuthFile::settings(document, &mut problems);
+        let form = FormFile::form(document, &mut problems);
         Invalid::check(problems)?;
         let (Some(topic), Some(uri), Some(rules), Some(retry)) = (topic, uri, rules, retry) else {
             return Err(document.problem("", "cannot be used").into());
@@ -112,6 +122,9 @@ impl Module {
             content,
             initial_offset: file.initial_offset,
             uri,
+            method: protocol.form.method(),
+            form,
+            auth,
             headers,
             host,
             tls,

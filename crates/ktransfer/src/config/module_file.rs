@@ -1,6 +1,8 @@
 //! A module file, `modules/<name>.yaml`: its keys, and the struct it is read into.
 
+mod auth;
 mod content;
+mod form;
 mod order;
 mod outcome;
 mod tls;
@@ -8,7 +10,9 @@ mod tls;
 use kcommon::config::{HostPort, Key, Kind, Need, Schema};
 use serde::Deserialize;
 
+pub(super) use auth::AuthFile;
 use content::ContentFile;
+pub(super) use form::FormFile;
 use order::OrderFile;
 pub(super) use outcome::{AnswerFile, Backoff, RetryFile, SuccessJsonFile};
 pub(super) use tls::TlsFile;
@@ -20,6 +24,8 @@ pub const MODULE_SCHEMA: Schema = Schema {
         ("", WHAT),
         ("protocol", PROTOCOL),
         ("protocol", outcome::ANSWER),
+        ("protocol", form::KEYS),
+        ("protocol", auth::KEYS),
         ("protocol", tls::KEYS),
         ("", HOW),
         ("", outcome::FAILURE),
@@ -79,7 +85,7 @@ const PROTOCOL: &[Key] = &[
         path: "name",
         kind: Kind::OneOf(&["http", "https"]),
         need: Need::Required,
-        meaning: "The protocol of the backends. Each push is a POST with the record's value as its body.",
+        meaning: "The protocol of the backends. Each push is a request of `method` with the record's value as its body, unless `form` says otherwise.",
         changed: "`https` is new.",
     },
     Key {
@@ -247,6 +253,9 @@ pub(super) struct ModuleFile {
 pub(super) struct ProtocolFile {
     pub(super) name: Scheme,
     pub(super) tls: Option<TlsFile>,
+    pub(super) auth: Option<AuthFile>,
+    #[serde(flatten)]
+    pub(super) form: FormFile,
     pub(super) uri: String,
     pub(super) headers: Vec<(String, String)>,
     pub(super) conn_timeout_ms: u64,

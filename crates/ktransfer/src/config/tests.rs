@@ -196,6 +196,51 @@ fn every_key_that_the_original_requires_is_required() {
 const WRONG: &[(&str, &str, &str)] = &[
     (
         "name: http",
+        "name: http\n form: forms",
+        "protocol.form: is \"forms\"; allowed: raw, form, envelope, cloudevents_binary, cloudevents_structured",
+    ),
+    (
+        "name: http",
+        "name: http\n method: GET",
+        "protocol.method: is \"GET\"; allowed: POST, PUT, PATCH",
+    ),
+    (
+        "name: http",
+        "name: http\n id_header: a b",
+        "protocol.id_header: is no name of an HTTP header",
+    ),
+    (
+        "name: http",
+        "name: http\n age_header: Content-Length",
+        "protocol.age_header: names a header that follows from the request",
+    ),
+    (
+        "Host: www.myhug.cn",
+        "content-type: text/plain\n form: envelope",
+        "protocol.headers: has a Content-Type, which follows from protocol.form",
+    ),
+    (
+        "name: http",
+        "name: http\n auth: {bearer: {env: KTRANSFER_NO_SUCH}}",
+        "protocol.auth.bearer: names the variable KTRANSFER_NO_SUCH, which is not set",
+    ),
+    (
+        "name: http",
+        "name: http\n auth:\n  bearer: sesame",
+        "m.yaml:9:11: protocol.auth.bearer: does not say where the secret stands; allowed: {file: path} or {env: NAME}",
+    ),
+    (
+        "name: http",
+        "name: http\n auth: {basic: {user: 'a:b', password: {env: PATH}}}",
+        "protocol.auth.basic.user: has a colon",
+    ),
+    (
+        "name: http",
+        "name: http\n auth: {signature: {key: {file: /no/such/file}}}",
+        "protocol.auth.signature.key: names /no/such/file, which cannot be read",
+    ),
+    (
+        "name: http",
         "name: http\n tls: {}",
         "m.yaml:8:2: protocol.tls: says nothing with protocol.name: http",
     ),

@@ -61,6 +61,14 @@ pub const HELP: &[(&str, &str)] = &[
         "1 while the backend takes nothing: nothing but failures for 5 s, or no end of any push for 30 s.",
     ),
     (
+        "ktransfer_record_headers_left_out_total",
+        "Headers of records that could not be forwarded: HTTP cannot carry them, or there were too many.",
+    ),
+    (
+        "ktransfer_module_files_refused",
+        "1 while certificates or secrets of a module have changed to what cannot be used.",
+    ),
+    (
         "ktransfer_modules_invalid",
         "Entries of module_enabled that cannot run: a wrong or missing file, listed twice.",
     ),
