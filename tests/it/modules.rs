@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod files;
 #[cfg(test)]
+mod list;
+#[cfg(test)]
 mod offsets;
 #[cfg(test)]
 mod topics;

@@ -5,22 +5,24 @@
 //! both are away.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, OnceLock};
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::net::TcpListener;
+use tower_service::Service as _;
 
 use crate::meters::Meters;
 use crate::readiness::Readiness;
 use crate::shutdown::Stop;
 
 /// The section `admin` as it stands in a file.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct File {
     /// `IP:port`, or `off`.
     pub listen: String,
@@ -91,16 +93,57 @@ async fn bind_to(address: SocketAddr) -> Result<TcpListener, ListenError> {
         .map_err(|source| ListenError { address, source })
 }
 
+/// What a daemon answers on its admin server beyond what all do. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Routes {
+    added: Arc<OnceLock<Router>>,
+    address: Option<SocketAddr>,
+}
+
+impl Routes {
+    /// For the server at this address; `None` when it is off.
+    #[must_use]
+    pub fn new(address: Option<SocketAddr>) -> Self {
+        Self {
+            added: Arc::default(),
+            address,
+        }
+    }
+
+    /// Where the server listens; `None` when it is off.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Answers these routes from now on; only the first call counts. Before it their paths are unknown.
+    pub fn add(&self, router: Router) {
+        // Taken already: the daemon has said all it has to say.
+        drop(self.added.set(router));
+    }
+}
+
 /// Answers until `stop` is requested.
-pub async fn serve(listener: TcpListener, readiness: Readiness, meters: Meters, stop: Stop) {
-    let router = router(readiness, meters);
+pub async fn serve(listener: TcpListener, readiness: Readiness, meters: Meters, routes: Routes, stop: Stop) {
+    let router = router(readiness, meters).fallback(added).with_state(routes);
     let end = async move { stop.requested().await };
     if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(end).await {
         tracing::error!(%error, "admin server ended");
     }
 }
 
-fn router(readiness: Readiness, meters: Meters) -> Router {
+/// What the daemon has added.
+async fn added(State(routes): State<Routes>, request: Request) -> Response {
+    match routes.added.get() {
+        Some(router) => match router.clone().call(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        },
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+fn router(readiness: Readiness, meters: Meters) -> Router<Routes> {
     Router::new()
         .route("/healthz", get(|| async { Json(json!({"healthy": true})) }))
         .route("/readyz", get(ready).with_state(readiness))
@@ -154,7 +197,8 @@ mod tests {
         let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let listener = bind(Listen::At(free), 0).await.unwrap().unwrap();
         let address = listener.local_addr().unwrap();
-        let server = tokio::spawn(serve(listener, readiness, meters, stop.clone()));
+        let routes = Routes::new(Some(address));
+        let server = tokio::spawn(serve(listener, readiness, meters, routes.clone(), stop.clone()));
 
         assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200"));
         let waiting = get(address, "/readyz").await;
@@ -171,6 +215,10 @@ mod tests {
         );
         assert!(get(address, "/metrics").await.contains("admin_test_total 3"));
         assert!(get(address, "/other").await.starts_with("HTTP/1.1 404"));
+        let other = Router::new().route("/other", axum::routing::get(|| async { "added" }));
+        routes.add(other);
+        assert!(get(address, "/other").await.ends_with("added"));
+        assert!(get(address, "/nothing").await.starts_with("HTTP/1.1 404"));
 
         stop.request();
         server.await.unwrap();

@@ -63,6 +63,8 @@ pub struct Context {
     pub readiness: readiness::Readiness,
     /// Who is told that the daemon has started, once by each daemon.
     pub supervisor: Supervisor,
+    /// What the daemon answers on its admin server beyond what all do.
+    pub admin: admin::Routes,
 }
 
 /// A failure that ends the daemon.
@@ -217,11 +219,6 @@ where
     S: FnOnce(C, Context) -> F,
     F: Future<Output = Result<(), Failure>>,
 {
-    let context = Context {
-        stop: Stop::new(),
-        readiness: readiness::Readiness::new(),
-        supervisor: Supervisor::from_env(),
-    };
     let signals = Signals::take().map_err(|error| Failure::new(format!("no signal handlers: {error}")))?;
     let reopen = log
         .reopen_on_signal()
@@ -235,6 +232,12 @@ where
     );
     let listener = admin::bind(config.as_ref().admin, daemon.admin_port).await;
     let listener = listener.map_err(|error| Failure::from_error(&error))?;
+    let context = Context {
+        stop: Stop::new(),
+        readiness: readiness::Readiness::new(),
+        supervisor: Supervisor::from_env(),
+        admin: admin::Routes::new(listener.as_ref().and_then(|listener| listener.local_addr().ok())),
+    };
     // The admin server outlives the drain, so that it can be watched; all three end with the runtime.
     let admin_end = Stop::new();
     if let Some(listener) = listener {
@@ -243,6 +246,7 @@ where
             listener,
             readiness,
             meters.clone(),
+            context.admin.clone(),
             admin_end.clone(),
         ));
     }

@@ -32,7 +32,7 @@ const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 const OWN_CRATES: [&str; 4] = ["kcommon", "kproxy", "ktransfer", "kmonitor"];
 
 /// The logging keys as they stand in a file, checked against [`crate::config::LOG_KEYS`]; for `#[serde(flatten)]`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct File {
     /// Directory of the files; made when missing.
     pub log_dir: PathBuf,

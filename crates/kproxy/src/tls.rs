@@ -18,7 +18,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::access::certificate;
 use crate::meters::{self, ReloadedFile};
-use crate::watched::Watched;
+use crate::watched;
 
 /// What may be spoken inside; a client that names nothing is told by its first bytes.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -126,8 +126,8 @@ impl Tls {
             Some(&settings.key),
             settings.client_ca.as_ref(),
         ];
-        let watched = Watched::new(files.into_iter().flatten().cloned());
-        watched.follow(ReloadedFile::Tls, move || self.reload()).await;
+        let paths: Vec<_> = files.into_iter().flatten().cloned().collect();
+        watched::follow(ReloadedFile::Tls, paths, move || self.reload()).await;
     }
 
     /// Reads the files; false when they are wrong and what was before goes on. Open connections keep what they have.

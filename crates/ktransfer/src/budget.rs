@@ -15,8 +15,10 @@ pub struct Budget(Arc<Pot>);
 struct Pot {
     /// Bytes that nobody has borrowed.
     free: AtomicUsize,
-    /// Bytes reserved for each module.
-    reserved: usize,
+    /// Bytes reserved for all modules together.
+    reserve: usize,
+    /// How many modules share them.
+    modules: AtomicUsize,
 }
 
 /// What one partition may hold and holds. Gives back what it has borrowed when dropped.
@@ -35,8 +37,15 @@ impl Budget {
         let reserved = bytes / 2;
         Self(Arc::new(Pot {
             free: AtomicUsize::new(bytes - reserved),
-            reserved: reserved / modules.max(1),
+            reserve: reserved,
+            modules: AtomicUsize::new(modules),
         }))
+    }
+
+    /// There are `modules` modules from now on. Each share follows when it is resized next, so for as long the reserves may
+    /// be larger together than half of the budget.
+    pub fn set_modules(&self, modules: usize) {
+        self.0.modules.store(modules, Ordering::Relaxed);
     }
 
     /// The share of a partition of a module that holds `partitions` of them.
@@ -51,7 +60,8 @@ impl Budget {
     }
 
     fn reserved(&self, partitions: usize) -> usize {
-        self.0.reserved / partitions.max(1)
+        let modules = self.0.modules.load(Ordering::Relaxed);
+        self.0.reserve / modules.max(1) / partitions.max(1)
     }
 
     fn borrow(&self, bytes: usize) -> bool {
@@ -169,6 +179,34 @@ mod tests {
         assert_eq!(modest.held(), 250);
         greedy.give(10);
         assert!(modest.take(10), "what is given back can be borrowed");
+    }
+
+    #[test]
+    fn a_module_that_is_added_takes_its_part_of_the_reserve() {
+        let budget = Budget::new(1000, 1);
+        let mut first = budget.share(1);
+        while first.take(10) {}
+        assert_eq!(first.held(), 1000);
+        for _ in 0..50 {
+            first.give(10);
+        }
+        budget.set_modules(2);
+        first.resize(1);
+        let mut second = budget.share(1);
+        while second.take(10) {}
+        assert_eq!(
+            second.held(),
+            750,
+            "its reserve of 250, and all that nobody has borrowed"
+        );
+        for _ in 0..26 {
+            assert!(
+                !first.take(10),
+                "it holds more than its reserve, and nothing is left to borrow"
+            );
+            first.give(10);
+        }
+        assert!(first.take(10), "within its reserve");
     }
 
     #[test]

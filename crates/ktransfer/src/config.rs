@@ -9,9 +9,10 @@ mod module_file;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use kcommon::config::{self, Document, HostPort, Invalid, Problem};
+use kcommon::config::{self, Document, HostPort, Invalid};
 use kcommon::daemon::Base;
 use kcommon::zookeeper;
 
@@ -19,7 +20,7 @@ pub use main_file::MAIN_SCHEMA;
 pub use module::Module;
 pub use module_file::{InitialOffset, MODULE_SCHEMA, OnUndecodable};
 
-use main_file::MainFile;
+use main_file::{MainFile, Wanted};
 
 /// The main file, checked, with its modules.
 #[derive(Clone, Debug)]
@@ -32,8 +33,9 @@ pub struct Main {
     pub broker_hosts: Vec<HostPort>,
     /// Bytes of bodies that all modules together hold.
     pub body_budget_bytes: usize,
-    /// The modules in the order of the file, at least one of them valid.
+    /// The modules in the order of the file.
     pub modules: Vec<Enabled>,
+    document: Arc<Document<MainFile>>,
 }
 
 /// One entry of `module_enabled`.
@@ -43,16 +45,8 @@ pub struct Enabled {
     pub name: String,
     /// The module, or why it cannot run.
     pub module: Result<Module, Invalid>,
-    source: Source,
-}
-
-/// Where a module comes from.
-#[derive(Clone, Debug)]
-enum Source {
-    /// This file.
-    File(PathBuf),
-    /// Nowhere: the entry itself is wrong, and only a restart with another main file changes that.
-    Nowhere,
+    /// The module's file; none when the entry of `module_enabled` itself is wrong (listed twice, no file name).
+    pub path: Option<PathBuf>,
 }
 
 impl AsRef<Base> for Main {
@@ -61,54 +55,74 @@ impl AsRef<Base> for Main {
     }
 }
 
-impl Enabled {
-    /// The module's file, to watch for changes; none when the entry of `module_enabled` itself is wrong (listed twice, no file
-    /// name), which no change of a file repairs.
-    #[must_use]
-    pub fn path(&self) -> Option<&Path> {
-        match &self.source {
-            Source::File(path) => Some(path),
-            Source::Nowhere => None,
-        }
-    }
-
-    /// The module as its file says now. Reads the file: call it where blocking is allowed.
+impl Main {
+    /// Every module as the files say now, for the list that this main file has. Reads files: call it where blocking is allowed.
     ///
     /// # Errors
-    /// Every problem of the file or of the entry.
-    pub fn reload(&self) -> Result<Module, Invalid> {
-        match &self.source {
-            Source::File(path) => load_module(path, &self.name),
-            Source::Nowhere => self.module.clone(),
+    /// The directory of the modules, all of which are to run, cannot be read.
+    pub fn read_modules(&self) -> Result<Vec<Enabled>, Invalid> {
+        enabled(&self.document)
+    }
+
+    /// Where the main file is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.document.path
+    }
+
+    /// The files that [`Main::modules`] came from, and the directory if all of its modules run: a change of one of them may
+    /// change the modules.
+    #[must_use]
+    pub fn sources(&self) -> Vec<PathBuf> {
+        let mut paths = vec![self.document.path.clone()];
+        if matches!(self.document.file.module_enabled, Wanted::All(_)) {
+            paths.push(PathBuf::from(&self.document.file.module_conf_dir));
         }
+        paths.extend(self.modules.iter().filter_map(|entry| entry.path.clone()));
+        paths
+    }
+
+    /// The keys that `changed` has otherwise and that are read at the start only.
+    #[must_use]
+    pub fn fixed_keys_changed(&self, changed: &Self) -> Vec<&'static str> {
+        main_file::fixed_keys_changed(&self.document.file, &changed.document.file)
     }
 }
 
 /// Reads the main file and every module file.
 ///
 /// # Errors
-/// Every problem of the main file; or, when not a single module is valid, every problem of all module files.
+/// Every problem of the main file; or, when there are modules and not a single one is valid, every problem of all module files.
 pub fn load(path: &Path) -> Result<Main, Invalid> {
-    let document: Document<MainFile> = config::load(path, &MAIN_SCHEMA)?;
-    let modules = enabled(&document);
-    let broken = modules.iter().filter_map(|entry| entry.module.as_ref().err());
-    let tolerated: Vec<Problem> = broken.cloned().flatten().collect();
-    if modules.iter().all(|entry| entry.module.is_err()) {
-        Invalid::check(tolerated.clone())?;
+    let main = read(path)?;
+    if !main.modules.is_empty() && main.modules.iter().all(|entry| entry.module.is_err()) {
+        Invalid::check(main.base.tolerated.clone())?;
     }
-    let file = document.file;
-    let mut base = Base::new(file.log, file.admin.as_ref());
-    base.tolerated = tolerated;
+    Ok(main)
+}
+
+/// As [`load`], for a process that runs: modules may be wrong one and all.
+///
+/// # Errors
+/// Every problem of the main file.
+pub fn read(path: &Path) -> Result<Main, Invalid> {
+    let document: Document<MainFile> = config::load(path, &MAIN_SCHEMA)?;
+    let modules = enabled(&document)?;
+    let file = &document.file;
+    let mut base = Base::new(file.log.clone(), file.admin.as_ref());
+    let broken = modules.iter().filter_map(|entry| entry.module.as_ref().err());
+    base.tolerated = broken.cloned().flatten().collect();
     Ok(Main {
         base,
         zookeeper: zookeeper::Settings {
             hosts: file.zk_hosts.iter().map(ToString::to_string).collect(),
-            chroot: file.zk_chroot,
+            chroot: file.zk_chroot.clone(),
             session_timeout: Duration::from_millis(file.zk_timeout_ms),
         },
-        broker_hosts: file.broker_hosts.unwrap_or_default(),
+        broker_hosts: file.broker_hosts.clone().unwrap_or_default(),
         body_budget_bytes: file.body_budget_bytes,
         modules,
+        document: Arc::new(document),
     })
 }
 
@@ -120,16 +134,23 @@ pub fn parse_module(path: &Path, name: &str, text: &str) -> Result<Module, Inval
     Module::from_document(name, &config::parse(path, text, &MODULE_SCHEMA)?)
 }
 
-/// Every entry of `module_enabled` with its module.
-fn enabled(document: &Document<MainFile>) -> Vec<Enabled> {
+/// Every module that is to run.
+fn enabled(document: &Document<MainFile>) -> Result<Vec<Enabled>, Invalid> {
+    match &document.file.module_enabled {
+        Wanted::Listed(names) => Ok(listed(document, names)),
+        Wanted::All(_) => in_directory(document),
+    }
+}
+
+/// Every entry of the list with its module.
+fn listed(document: &Document<MainFile>, names: &[String]) -> Vec<Enabled> {
     let mut seen = BTreeSet::new();
-    let names = document.file.module_enabled.iter().enumerate();
-    let entries = names.map(|(nth, name)| {
+    let entries = names.iter().enumerate().map(|(nth, name)| {
         let key = format!("module_enabled.{nth}");
         let wrong = |message: &str| Enabled {
             name: name.clone(),
             module: Err(document.problem(&key, message).into()),
-            source: Source::Nowhere,
+            path: None,
         };
         if !is_module_name(name) {
             return wrong("is no module name: a name is a file name without a directory and without .yaml");
@@ -137,14 +158,36 @@ fn enabled(document: &Document<MainFile>) -> Vec<Enabled> {
         if !seen.insert(name) {
             return wrong("is listed twice; the module runs once, remove one entry");
         }
-        let path = Path::new(&document.file.module_conf_dir).join(format!("{name}.yaml"));
-        Enabled {
-            name: name.clone(),
-            module: load_module(&path, name),
-            source: Source::File(path),
-        }
+        from_file(document, name)
     });
     entries.collect()
+}
+
+/// Every module of the directory, by name.
+fn in_directory(document: &Document<MainFile>) -> Result<Vec<Enabled>, Invalid> {
+    let directory = &document.file.module_conf_dir;
+    let unreadable = |error: std::io::Error| {
+        document.problem("module_conf_dir", format!("{directory} cannot be read: {error}"))
+    };
+    let mut names = BTreeSet::new();
+    for entry in Path::new(directory).read_dir().map_err(unreadable)? {
+        let file = entry.map_err(unreadable)?.file_name();
+        let name = file.to_str().and_then(|file| file.strip_suffix(".yaml"));
+        names.extend(
+            name.filter(|name| !name.starts_with('.') && is_module_name(name))
+                .map(str::to_owned),
+        );
+    }
+    Ok(names.iter().map(|name| from_file(document, name)).collect())
+}
+
+fn from_file(document: &Document<MainFile>, name: &str) -> Enabled {
+    let path = Path::new(&document.file.module_conf_dir).join(format!("{name}.yaml"));
+    Enabled {
+        name: name.to_owned(),
+        module: load_module(&path, name),
+        path: Some(path),
+    }
 }
 
 /// A module's name is a file name and a znode's name.

@@ -248,9 +248,10 @@ impl Dispatcher {
         self.flights.in_flight()
     }
 
-    /// Gives memory back that former crowds of keys have left.
+    /// Gives memory back that former crowds of keys have left, and follows a change of the number of modules.
     pub fn shrink(&mut self) {
         self.scheduler.shrink();
+        self.share_out();
     }
 
     /// When [`Dispatcher::wake`] has something to do next.

@@ -3,6 +3,7 @@
 
 pub mod acks;
 pub mod adaptive;
+mod admin;
 pub mod assignment;
 pub mod auth;
 pub mod budget;

@@ -52,8 +52,12 @@ pub const FILES_REFUSED: &str = "ktransfer_module_files_refused";
 pub const BACKEND_DOWN: &str = "ktransfer_backend_down";
 /// Entries of `module_enabled` that cannot run: a wrong or missing file, listed twice, no name. Without label.
 pub const INVALID: &str = "ktransfer_modules_invalid";
+/// 1 while the main file is wrong and what it said before goes on. Without label.
+pub const MAIN_REFUSED: &str = "ktransfer_main_file_refused";
 /// 1 while the module's file is valid and the module runs.
 pub const RUNNING: &str = "ktransfer_module_running";
+/// 1 while the module's file was changed to something wrong, and the module goes on with what it had.
+pub const FILE_REFUSED: &str = "ktransfer_module_file_refused";
 
 /// The handles of one module.
 #[derive(Debug)]

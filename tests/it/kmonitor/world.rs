@@ -146,6 +146,7 @@ impl Monitor {
             stop: Stop::new(),
             readiness: Readiness::new(),
             supervisor: Supervisor::default(),
+            admin: kcommon::admin::Routes::default(),
         };
         let (stop, readiness) = (context.stop.clone(), context.readiness.clone());
         let task = tokio::spawn(async move { kmonitor::run(config, context).await.unwrap() });

@@ -18,7 +18,7 @@ use super::principals::{self, Principals};
 use super::shown::Shown;
 use crate::failure::Failure;
 use crate::meters::{self, ReloadedFile};
-use crate::watched::Watched;
+use crate::watched;
 
 /// A credentials file that was read, for the configuration.
 #[derive(Debug)]
@@ -115,10 +115,8 @@ impl Credentials {
 
     /// Follows the file until the future is dropped.
     pub(crate) async fn watch(self: Arc<Self>) {
-        let watched = Watched::new([self.path.clone()]);
-        watched
-            .follow(ReloadedFile::Credentials, move || self.reload())
-            .await;
+        let path = self.path.clone();
+        watched::follow(ReloadedFile::Credentials, [path], move || self.reload()).await;
     }
 
     /// Reads the file; false when it is wrong and the one before goes on.

@@ -64,11 +64,12 @@ const KEYS: &[Key] = &[
     },
     Key {
         path: "module_enabled",
-        kind: Kind::TextList { min: 1 },
+        kind: Kind::TextListOr { min: 1, word: "all" },
         need: Need::Required,
         meaning: "The modules to run: each is the file `<module_conf_dir>/<name>.yaml`, and its name is its consumer group in \
-                  ZooKeeper.",
-        changed: "A module whose file is missing or wrong, or that is listed twice, no longer stops the others.",
+                  ZooKeeper. `all`: every `*.yaml` of that directory whose name does not begin with a dot.",
+        changed: "A module whose file is missing or wrong, or that is listed twice, no longer stops the others. Followed while \
+                  ktransfer runs, as the module files are; `all` is new.",
     },
     Key {
         path: "body_budget_bytes",
@@ -96,6 +97,34 @@ pub(super) struct MainFile {
     pub(super) zk_timeout_ms: u64,
     pub(super) broker_hosts: Option<Vec<HostPort>>,
     pub(super) module_conf_dir: String,
-    pub(super) module_enabled: Vec<String>,
+    pub(super) module_enabled: Wanted,
     pub(super) body_budget_bytes: usize,
+}
+
+/// The keys that two files have otherwise, of those that a process takes at its start only.
+pub(super) fn fixed_keys_changed(before: &MainFile, after: &MainFile) -> Vec<&'static str> {
+    let keys = [
+        ("log_*", before.log != after.log),
+        ("admin", before.admin != after.admin),
+        ("zk_hosts", before.zk_hosts != after.zk_hosts),
+        ("zk_chroot", before.zk_chroot != after.zk_chroot),
+        ("zk_timeout_ms", before.zk_timeout_ms != after.zk_timeout_ms),
+        ("broker_hosts", before.broker_hosts != after.broker_hosts),
+        (
+            "body_budget_bytes",
+            before.body_budget_bytes != after.body_budget_bytes,
+        ),
+    ];
+    let changed = keys.into_iter().filter(|(_key, changed)| *changed);
+    changed.map(|(key, _changed)| key).collect()
+}
+
+/// What `module_enabled` says.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Wanted {
+    /// These.
+    Listed(Vec<String>),
+    /// The word `all`: whatever the directory holds.
+    All(String),
 }

@@ -98,7 +98,8 @@ fn the_originals_main_file_is_read() {
         (file.zk_chroot.as_str(), file.zk_timeout_ms),
         ("/mq/test_cluster", 3000)
     );
-    assert_eq!(file.module_enabled, ["test_mdoule_1", "test_module_2"]);
+    let listed = ["test_mdoule_1", "test_module_2"].map(str::to_owned);
+    assert_eq!(file.module_enabled, Wanted::Listed(listed.into()));
     assert!(file.broker_hosts.is_none() && file.admin.is_none());
 }
 
@@ -552,11 +553,56 @@ fn a_module_file_that_is_repaired_is_read_again_and_a_double_entry_never_starts(
     let [a, b, double] = &main.modules[..] else {
         panic!("three entries")
     };
-    assert!(a.reload().is_err());
-    fs::write(a.path().unwrap(), SEED_MODULE).unwrap();
-    assert_eq!(a.reload().unwrap().name, "a");
-    assert_eq!(b.reload(), b.module.clone());
-    assert!(double.path().is_none() && double.reload().is_err());
+    assert!(a.module.is_err());
+    fs::write(a.path.as_ref().unwrap(), SEED_MODULE).unwrap();
+    let again = main.read_modules().unwrap();
+    assert_eq!(again[0].module.as_ref().unwrap().name, "a");
+    assert_eq!(again[1].module, b.module);
+    assert!(double.path.is_none() && again[2].module.is_err());
+}
+
+#[test]
+fn all_modules_of_a_directory_are_those_that_are_there() {
+    let directory = directory("all", &[]);
+    // The main file itself lies there too: a module as any other, and a wrong one.
+    let main = load_from(&directory).unwrap_err();
+    assert!(main.to_string().contains("topic: is missing"), "{main}");
+    fs::create_dir(directory.path().join("modules")).unwrap();
+    let path = directory.path().join("ktransfer.yaml");
+    let text = fs::read_to_string(&path).unwrap();
+    let modules = directory.path().join("modules");
+    fs::write(
+        &path,
+        text.replace(directory.path().to_str().unwrap(), modules.to_str().unwrap()),
+    )
+    .unwrap();
+    let main = load_from(&directory).unwrap();
+    assert!(
+        main.modules.is_empty(),
+        "an empty directory is no mistake: modules may come"
+    );
+    fs::write(modules.join("b.yaml"), SEED_MODULE).unwrap();
+    fs::write(modules.join(".a.yaml"), SEED_MODULE).unwrap();
+    fs::write(modules.join("c.yml"), SEED_MODULE).unwrap();
+    let names: Vec<String> = main
+        .read_modules()
+        .unwrap()
+        .into_iter()
+        .map(|entry| entry.name)
+        .collect();
+    assert_eq!(names, ["b"]);
+    fs::remove_dir_all(&modules).unwrap();
+    let missing = load_from(&directory).unwrap_err().to_string();
+    assert!(
+        missing.contains("module_conf_dir: ") && missing.contains("cannot be read"),
+        "{missing}"
+    );
+    let word = config::parse::<MainFile>(
+        &path,
+        &SEED_MAIN.replace("module_enabled:", "module_enabled: every\nx:"),
+        &MAIN_SCHEMA,
+    );
+    assert!(word.unwrap_err().to_string().contains("or all"));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::source::{Change, Watched};
+use super::source::Source;
 use crate::config::Module;
 use crate::consumer::Prefetch;
 use crate::coordinator;
@@ -57,7 +57,7 @@ impl<'a> Life<'a> {
         }
     }
 
-    pub(super) async fn run(self, watched: &mut Watched, stop: &CancellationToken) -> Ended {
+    pub(super) async fn run(self, source: &mut Source, stop: &CancellationToken) -> Ended {
         self.latch.not_ready("starting");
         let (brokers, prefetch) = tokio::select! {
             () = stop.cancelled() => return Ended::Stopped,
@@ -69,8 +69,6 @@ impl<'a> Life<'a> {
         };
         // Not before its halves have a say of their own: in between nothing would speak against being ready.
         self.latch.ready();
-        // Kept while the file is refused: dropping it takes its reason away.
-        let mut _refused = None;
         loop {
             tokio::select! {
                 () = stop.cancelled() => {
@@ -84,24 +82,15 @@ impl<'a> Life<'a> {
                 ended = &mut halves.coordination => {
                     return Ended::Failed(self.without_coordination(ended, &mut halves).await);
                 }
-                change = watched.changed() => match change {
-                    Change::Valid(module) if *module != self.module => {
+                said = source.changed() => match said {
+                    Ok(module) if module != self.module => {
                         halves.end_coordination().await;
                         // The drain is over; how the thread ends changes nothing about the new file.
                         let _outcome = self.thread_ended(&mut halves).await;
-                        return Ended::Changed(module);
+                        return Ended::Changed(Box::new(module));
                     }
-                    Change::Valid(_same) => _refused = None,
-                    Change::Invalid(invalid) => {
-                        tracing::error!(
-                            module = self.module.name,
-                            problems = %invalid,
-                            "changed module file refused; the module goes on with the last valid one"
-                        );
-                        let latch = self.shared.readiness.latch(format!("module {} file", self.module.name));
-                        latch.not_ready(format!("the changed file is refused: {invalid}"));
-                        _refused = Some(latch);
-                    }
+                    Ok(_same) => source.accept(),
+                    Err(invalid) => source.refuse(&invalid),
                 },
             }
         }

@@ -1,97 +1,75 @@
-//! A module's file, looked at once a second: a change is read and checked, and only a valid one that means something else
-//! reaches the module.
-
-use std::fs::Metadata;
-use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+//! What a module's file says, as its supervisor hears it: only what differs from what was said last.
 
 use kcommon::config::Invalid;
+use kcommon::readiness::{Latch, Readiness};
+use tokio::sync::watch;
 
-use crate::config::{Enabled, Module};
+use super::states::States;
+use crate::config::Module;
 
-/// How often the file is looked at.
-const LOOK: Duration = Duration::from_secs(1);
+/// What a module's file says: a module, or why it cannot run.
+pub(super) type Said = Result<Module, Invalid>;
 
-/// What a changed file says.
-pub(super) enum Change {
-    /// A module, different from the last valid one.
-    Valid(Box<Module>),
-    /// Nothing that could run.
-    Invalid(Invalid),
+/// A module's file, which its fleet reads.
+pub(super) struct Source {
+    name: String,
+    said: watch::Receiver<Said>,
+    readiness: Readiness,
+    states: States,
+    /// Says why a changed file is refused while the module goes on with what it had. Dropping it takes the reason away.
+    refused: Option<Latch>,
 }
 
-/// What tells one content of a file from another without reading it.
-#[derive(Debug, PartialEq, Eq)]
-struct Mark {
-    modified: Option<SystemTime>,
-    bytes: u64,
-}
-
-impl Mark {
-    fn of(metadata: &Metadata) -> Self {
+impl Source {
+    pub(super) fn new(
+        name: String,
+        said: watch::Receiver<Said>,
+        readiness: Readiness,
+        states: States,
+    ) -> Self {
         Self {
-            modified: metadata.modified().ok(),
-            bytes: metadata.len(),
-        }
-    }
-}
-
-/// A module's file and what it said last.
-pub(super) struct Watched {
-    enabled: Enabled,
-    path: Option<PathBuf>,
-    mark: Option<Mark>,
-    last: Result<Module, Invalid>,
-}
-
-impl Watched {
-    pub(super) fn new(enabled: Enabled) -> Self {
-        let path = enabled.path().map(PathBuf::from);
-        let mark = path
-            .as_ref()
-            .and_then(|path| std::fs::metadata(path).ok())
-            .as_ref()
-            .map(Mark::of);
-        Self {
-            last: enabled.module.clone(),
-            enabled,
-            path,
-            mark,
+            name,
+            said,
+            readiness,
+            states,
+            refused: None,
         }
     }
 
-    /// What the file said last.
-    pub(super) fn module(&self) -> Result<Module, Invalid> {
-        self.last.clone()
+    /// What the file says now.
+    pub(super) fn module(&mut self) -> Said {
+        self.said.borrow_and_update().clone()
     }
 
-    /// Waits until the file says something else.
+    /// Waits until the file says something else. Pends for ever once nobody follows it any more.
     ///
     /// # Cancel safety
-    /// Safe: a change that was not returned is found again.
-    pub(super) async fn changed(&mut self) -> Change {
-        loop {
-            tokio::time::sleep(LOOK).await;
-            let Some(path) = &self.path else { continue };
-            let mark = tokio::fs::metadata(path).await.ok().as_ref().map(Mark::of);
-            if mark == self.mark {
-                continue;
-            }
-            let enabled = self.enabled.clone();
-            let Ok(module) = tokio::task::spawn_blocking(move || enabled.reload()).await else {
-                continue;
-            };
-            self.mark = mark;
-            if let (Ok(new), Ok(last)) = (&module, &self.last)
-                && new == last
-            {
-                continue;
-            }
-            self.last = module;
-            return match &self.last {
-                Ok(module) => Change::Valid(Box::new(module.clone())),
-                Err(invalid) => Change::Invalid(invalid.clone()),
-            };
+    /// Safe: a change that was not returned is returned again.
+    pub(super) async fn changed(&mut self) -> Said {
+        if self.said.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        self.module()
+    }
+
+    /// The file was changed to something wrong, and the module goes on with what it had: says so until [`Source::accept`].
+    pub(super) fn refuse(&mut self, invalid: &Invalid) {
+        tracing::error!(
+            module = self.name,
+            problems = %invalid,
+            "changed module file refused; the module goes on with the last valid one"
+        );
+        let latch = self.readiness.latch(format!("module {} file", self.name));
+        latch.not_ready(format!("the changed file is refused: {invalid}"));
+        self.refused = Some(latch);
+        self.states.refused(&self.name, true);
+    }
+
+    /// The file says what the module runs with.
+    pub(super) fn accept(&mut self) {
+        if self.refused.take().is_some() {
+            tracing::info!(module = self.name, "the module file is right again");
+            self.states.refused(&self.name, false);
         }
     }
 }

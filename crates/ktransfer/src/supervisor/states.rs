@@ -1,0 +1,94 @@
+//! What the process knows of its modules as a whole, for the metrics. A module that is removed leaves nothing behind.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kcommon::meters::{self, Shown};
+
+use crate::meters::{FILE_REFUSED, RUNNING};
+
+/// The states of all modules. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct States(Arc<Mutex<BTreeMap<String, State>>>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    running: bool,
+    refused: bool,
+}
+
+/// What a family shows of a state.
+type Value = fn(&State) -> bool;
+
+impl States {
+    /// Whether the module runs.
+    pub(super) fn running(&self, module: &str, running: bool) {
+        self.lock().entry(module.to_owned()).or_default().running = running;
+    }
+
+    /// Whether its file was changed to something wrong while it runs.
+    pub(super) fn refused(&self, module: &str, refused: bool) {
+        self.lock().entry(module.to_owned()).or_default().refused = refused;
+    }
+
+    /// There is no such module any more.
+    pub(super) fn remove(&self, module: &str) {
+        self.lock().remove(module);
+    }
+
+    /// Shows them among the metrics as long as the answer lives.
+    pub(super) fn show(&self) -> Shown {
+        let states = self.clone();
+        meters::show(move || states.render())
+    }
+
+    fn render(&self) -> String {
+        let states = self.lock();
+        let mut page = String::new();
+        let families: [(&str, Value); 2] = [
+            (RUNNING, |state| state.running),
+            (FILE_REFUSED, |state| state.refused),
+        ];
+        for (name, value) in families {
+            page += &format!("# TYPE {name} gauge\n");
+            for (module, state) in states.iter() {
+                let (module, value) = (label(module), u8::from(value(state)));
+                page += &format!("{name}{{module=\"{module}\"}} {value}\n");
+            }
+        }
+        page
+    }
+
+    /// A panic elsewhere leaves the map whole: every change is one assignment.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, State>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A name as the value of a label.
+fn label(name: &str) -> String {
+    name.replace('\\', "\\\\").replace('"', "\\\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_that_is_removed_leaves_no_series() {
+        let states = States::default();
+        states.running("a", true);
+        states.refused("a", true);
+        states.running("b\"", false);
+        let page = states.render();
+        for line in [
+            "ktransfer_module_running{module=\"a\"} 1\n",
+            "ktransfer_module_running{module=\"b\\\"\"} 0\n",
+            "ktransfer_module_file_refused{module=\"a\"} 1\n",
+        ] {
+            assert!(page.contains(line), "{line} in {page}");
+        }
+        states.remove("a");
+        assert!(!states.render().contains("\"a\""));
+    }
+}
