@@ -4,6 +4,7 @@
 //! is the classic way to lose or double a record.
 
 pub mod client_log;
+pub mod options;
 pub mod raw;
 
 use std::fmt;

@@ -13,5 +13,5 @@ mod session;
 
 pub use brokers::brokers;
 pub use error::{Error, MultiError, Unanswered};
-pub use session::{Lifetime, Node, Session, Settings, Watch, Write};
+pub use session::{Auth, Lifetime, Node, Session, Settings, Watch, Write};
 pub use zookeeper_client::{SessionId, Stat};

@@ -3,15 +3,17 @@
 mod schema;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kcommon::config::{self, Document, HostPort, Invalid, Problem};
 use kcommon::daemon::Base;
+use kcommon::kafka::options::{self, Options};
 use kcommon::{admin, logging, zookeeper};
 use serde::Deserialize;
 
 use crate::follow::Fixed;
+use crate::logs;
 use crate::notify;
 use crate::state::Limits;
 
@@ -53,6 +55,8 @@ pub struct Cluster {
     pub connect_timeout: Duration,
     /// Brokers to start from; empty = those that are registered in ZooKeeper.
     pub broker_hosts: Vec<String>,
+    /// librdkafka's options for its clients.
+    pub options: Options,
     /// Whether Kafka's own consumer groups are watched too.
     pub kafka_groups: bool,
 }
@@ -165,10 +169,14 @@ struct ClusterFile {
     zk_session_timeout_ms: Option<u64>,
     broker_hosts: Option<Vec<HostPort>>,
     kafka_groups: bool,
+    zk_auth_file: Option<PathBuf>,
+    librdkafka: Option<Vec<(String, String)>>,
+    librdkafka_files: Option<Vec<(String, PathBuf)>>,
 }
 
 fn checked(document: Document<File>) -> Result<Config, Invalid> {
     let mut problems = problems(&document);
+    let access = access(&document, &mut problems);
     let notifiers = notifiers(&document).unwrap_or_else(|found| {
         problems.extend(found);
         None
@@ -184,7 +192,7 @@ fn checked(document: Document<File>) -> Result<Config, Invalid> {
     } = document.file;
     Ok(Config {
         base: Base::new(base.log, admin.as_ref()),
-        clusters: clusters.into_iter().map(Cluster::from).collect(),
+        clusters: clusters.into_iter().zip(access).map(Cluster::from).collect(),
         offset_interval: Duration::from_millis(base.offset_interval_ms),
         tree_interval: Duration::from_millis(base.tree_interval_ms),
         falcon: falcon.and_then(|file| Falcon::from_file(&file)),
@@ -205,6 +213,43 @@ fn notifiers(document: &Document<File>) -> Result<Option<notify::Settings>, Vec<
     let complain = |key: &str, message| document.problem(key, message);
     let read = |section| notify::read(section, &file.base.clusters, &complain);
     file.notifiers.as_ref().map(read).transpose()
+}
+
+/// What a cluster is shown of us: to ZooKeeper and to Kafka.
+type Access = (Option<zookeeper::Auth>, Options);
+
+/// For every cluster in its order; what is wrong goes to `problems`.
+fn access(document: &Document<File>, problems: &mut Vec<Problem>) -> Vec<Access> {
+    let clusters = document.file.clusters.iter();
+    let read = clusters.map(|(name, file)| {
+        let mut refused = |key: &str, nth: usize, option: &str, message: String| {
+            let problem = document.problem(&format!("{name}.{key}.{nth}"), message);
+            problems.push(Problem {
+                key: format!("{name}.{key}.{option}"),
+                ..problem
+            });
+        };
+        let (texts, files) = (file.librdkafka.as_deref(), file.librdkafka_files.as_deref());
+        let options = Options::read(logs::OWNED, texts, files, &mut refused);
+        let mut client = rdkafka::ClientConfig::new();
+        options.apply(&mut client);
+        if !options.is_empty()
+            && let Err(message) = options::try_consumer(client)
+        {
+            problems.push(document.problem(&format!("{name}.librdkafka"), message));
+        }
+        let auth = file
+            .zk_auth_file
+            .as_deref()
+            .map(zookeeper::Auth::in_file)
+            .transpose();
+        let auth = auth.unwrap_or_else(|message| {
+            problems.push(document.problem(&format!("{name}.zk_auth_file"), message));
+            None
+        });
+        (auth, options)
+    });
+    read.collect()
 }
 
 /// What the table of keys cannot say: the two lists of clusters must agree, and a chroot is a path.
@@ -306,8 +351,8 @@ fn texts(hosts: &[HostPort]) -> Vec<String> {
     hosts.iter().map(ToString::to_string).collect()
 }
 
-impl From<(String, ClusterFile)> for Cluster {
-    fn from((name, file): (String, ClusterFile)) -> Self {
+impl From<((String, ClusterFile), Access)> for Cluster {
+    fn from(((name, file), (auth, options)): ((String, ClusterFile), Access)) -> Self {
         let hosts = file.zk_hosts.as_deref().unwrap_or_default();
         let servers = u32::try_from(hosts.len()).unwrap_or(u32::MAX);
         let per_server = Duration::from_millis(file.zk_connect_timeout_ms.unwrap_or_default());
@@ -316,12 +361,14 @@ impl From<(String, ClusterFile)> for Cluster {
             hosts: texts(hosts),
             chroot: chroot.strip_suffix('/').unwrap_or(chroot).to_owned(),
             session_timeout: Duration::from_millis(file.zk_session_timeout_ms.unwrap_or_default()),
+            auth,
         };
         Self {
             name,
             zookeeper: (!hosts.is_empty()).then_some(zookeeper),
             connect_timeout: per_server.saturating_mul(servers),
             broker_hosts: texts(&file.broker_hosts.unwrap_or_default()),
+            options,
             kafka_groups: file.kafka_groups,
         }
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt};
+use kcommon::kafka::options::{Options, Owned};
 use kcommon::kafka::raw::groups::{self, Group};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -67,12 +68,33 @@ impl std::fmt::Debug for Logs {
     }
 }
 
+/// Options of librdkafka that a configuration may not set, with what to do instead.
+pub(crate) const OWNED: Owned = &[
+    (
+        &[
+            "group.id",
+            "group.instance.id",
+            "enable.auto.commit",
+            "enable.auto.offset.store",
+        ],
+        "kmonitor is in no group and commits nothing",
+    ),
+    (
+        &["isolation.level"],
+        "a lag counts what was written, as ktransfer's offsets do",
+    ),
+    (
+        &["enable.partition.eof"],
+        "records are read where they are looked for",
+    ),
+];
+
 impl Logs {
     /// A client that starts from `brokers`. Connects later, by itself.
     ///
     /// # Errors
     /// librdkafka refuses the addresses.
-    pub(crate) fn new(brokers: Vec<String>) -> Result<Self, KafkaError> {
+    pub(crate) fn new(brokers: Vec<String>, options: &Options) -> Result<Self, KafkaError> {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", brokers.join(","))
@@ -87,6 +109,7 @@ impl Logs {
             .set("socket.connection.setup.timeout.ms", "5000")
             .set("reconnect.backoff.max.ms", "2000")
             .set_log_level(RDKafkaLogLevel::Warning);
+        options.apply(&mut config);
         let client = config.create_with_context(Quiet)?;
         Ok(Self {
             client: Arc::new(client),

@@ -287,7 +287,7 @@ impl Sources {
         if brokers.is_empty() {
             return Ok(Err(KafkaTrouble::NoBroker));
         }
-        match Logs::new(brokers) {
+        match Logs::new(brokers, &self.cluster.options) {
             Ok(logs) => {
                 self.logs = Some(logs);
                 Ok(Ok(()))

@@ -17,10 +17,10 @@ use serde::Deserialize;
 pub use keys::SCHEMA;
 
 use crate::access::{CredentialsFile, TopicRules};
-use crate::options::Options;
 use crate::patience::Limits;
 use crate::producer;
 use crate::tls;
+use kcommon::kafka::options::Options;
 
 /// `kproxy.yaml` as it is written, defaults filled in.
 #[derive(Debug, Deserialize)]

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
+use kcommon::kafka::options;
 use metrics::Counter;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
@@ -17,7 +18,6 @@ use crate::client::{Client, Report, Signals};
 use crate::config;
 use crate::failure::Failure;
 use crate::gear::{self, Gear};
-use crate::options;
 use crate::record::Record;
 use crate::request::Acks;
 use crate::statistics;
@@ -246,7 +246,7 @@ pub(crate) fn try_out(config: &config::Kafka) -> Result<(), String> {
         return Ok(());
     }
     for acks in Acks::EVERY {
-        options::try_out(level_config(config, acks, gear::BY_LOAD[0]))?;
+        options::try_producer(level_config(config, acks, gear::BY_LOAD[0]))?;
     }
     Ok(())
 }
@@ -286,7 +286,7 @@ fn level_config(config: &config::Kafka, acks: Acks, gear: Gear) -> ClientConfig 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::Options;
+    use kcommon::kafka::options::Options;
 
     fn kafka() -> config::Kafka {
         config::Kafka {

@@ -3,6 +3,7 @@
 //! A broken module never keeps the others from running: its problems stand beside it in [`Main::modules`]. Only a broken main file,
 //! or not a single valid module, keeps the daemon from starting.
 
+mod cluster;
 mod main_file;
 mod module;
 mod module_file;
@@ -10,12 +11,11 @@ mod module_file;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use kcommon::config::{self, Document, HostPort, Invalid};
+use kcommon::config::{self, Document, Invalid};
 use kcommon::daemon::Base;
-use kcommon::zookeeper;
 
+pub use cluster::{Cluster, Clusters};
 pub use main_file::MAIN_SCHEMA;
 pub use module::Module;
 pub use module_file::{InitialOffset, MODULE_SCHEMA, OnUndecodable};
@@ -27,10 +27,8 @@ use main_file::{MainFile, Wanted};
 pub struct Main {
     /// Logging and admin server; the problems of broken modules for `--check`.
     pub base: Base,
-    /// Where ZooKeeper is.
-    pub zookeeper: zookeeper::Settings,
-    /// Kafka brokers to start from; empty = those registered in ZooKeeper.
-    pub broker_hosts: Vec<HostPort>,
+    /// The clusters, at least one; all modules name one of them.
+    pub clusters: Clusters,
     /// Bytes of bodies that all modules together hold.
     pub body_budget_bytes: usize,
     /// The modules in the order of the file.
@@ -61,7 +59,7 @@ impl Main {
     /// # Errors
     /// The directory of the modules, all of which are to run, cannot be read.
     pub fn read_modules(&self) -> Result<Vec<Enabled>, Invalid> {
-        enabled(&self.document)
+        enabled(&self.document, &self.clusters)
     }
 
     /// Where the main file is.
@@ -107,19 +105,17 @@ pub fn load(path: &Path) -> Result<Main, Invalid> {
 /// Every problem of the main file.
 pub fn read(path: &Path) -> Result<Main, Invalid> {
     let document: Document<MainFile> = config::load(path, &MAIN_SCHEMA)?;
-    let modules = enabled(&document)?;
+    let mut problems = Vec::new();
+    let clusters = cluster::clusters(&document, &mut problems);
+    Invalid::check(problems)?;
+    let modules = enabled(&document, &clusters)?;
     let file = &document.file;
     let mut base = Base::new(file.log.clone(), file.admin.as_ref());
     let broken = modules.iter().filter_map(|entry| entry.module.as_ref().err());
     base.tolerated = broken.cloned().flatten().collect();
     Ok(Main {
         base,
-        zookeeper: zookeeper::Settings {
-            hosts: file.zk_hosts.iter().map(ToString::to_string).collect(),
-            chroot: file.zk_chroot.clone(),
-            session_timeout: Duration::from_millis(file.zk_timeout_ms),
-        },
-        broker_hosts: file.broker_hosts.clone().unwrap_or_default(),
+        clusters,
         body_budget_bytes: file.body_budget_bytes,
         modules,
         document: Arc::new(document),
@@ -135,15 +131,15 @@ pub fn parse_module(path: &Path, name: &str, text: &str) -> Result<Module, Inval
 }
 
 /// Every module that is to run.
-fn enabled(document: &Document<MainFile>) -> Result<Vec<Enabled>, Invalid> {
+fn enabled(document: &Document<MainFile>, clusters: &Clusters) -> Result<Vec<Enabled>, Invalid> {
     match &document.file.module_enabled {
-        Wanted::Listed(names) => Ok(listed(document, names)),
-        Wanted::All(_) => in_directory(document),
+        Wanted::Listed(names) => Ok(listed(document, names, clusters)),
+        Wanted::All(_) => in_directory(document, clusters),
     }
 }
 
 /// Every entry of the list with its module.
-fn listed(document: &Document<MainFile>, names: &[String]) -> Vec<Enabled> {
+fn listed(document: &Document<MainFile>, names: &[String], clusters: &Clusters) -> Vec<Enabled> {
     let mut seen = BTreeSet::new();
     let entries = names.iter().enumerate().map(|(nth, name)| {
         let key = format!("module_enabled.{nth}");
@@ -158,13 +154,13 @@ fn listed(document: &Document<MainFile>, names: &[String]) -> Vec<Enabled> {
         if !seen.insert(name) {
             return wrong("is listed twice; the module runs once, remove one entry");
         }
-        from_file(document, name)
+        from_file(document, name, clusters)
     });
     entries.collect()
 }
 
 /// Every module of the directory, by name.
-fn in_directory(document: &Document<MainFile>) -> Result<Vec<Enabled>, Invalid> {
+fn in_directory(document: &Document<MainFile>, clusters: &Clusters) -> Result<Vec<Enabled>, Invalid> {
     let directory = &document.file.module_conf_dir;
     let unreadable = |error: std::io::Error| {
         document.problem("module_conf_dir", format!("{directory} cannot be read: {error}"))
@@ -178,14 +174,17 @@ fn in_directory(document: &Document<MainFile>) -> Result<Vec<Enabled>, Invalid> 
                 .map(str::to_owned),
         );
     }
-    Ok(names.iter().map(|name| from_file(document, name)).collect())
+    Ok(names
+        .iter()
+        .map(|name| from_file(document, name, clusters))
+        .collect())
 }
 
-fn from_file(document: &Document<MainFile>, name: &str) -> Enabled {
+fn from_file(document: &Document<MainFile>, name: &str, clusters: &Clusters) -> Enabled {
     let path = Path::new(&document.file.module_conf_dir).join(format!("{name}.yaml"));
     Enabled {
         name: name.to_owned(),
-        module: load_module(&path, name),
+        module: load_module(&path, name, clusters),
         path: Some(path),
     }
 }
@@ -196,8 +195,26 @@ fn is_module_name(name: &str) -> bool {
     !matches!(name, "" | "." | "..") && !name.contains(illegal) && !name.ends_with(".yaml")
 }
 
-fn load_module(path: &Path, name: &str) -> Result<Module, Invalid> {
-    Module::from_document(name, &config::load(path, &MODULE_SCHEMA)?)
+fn load_module(path: &Path, name: &str, clusters: &Clusters) -> Result<Module, Invalid> {
+    let document = config::load(path, &MODULE_SCHEMA)?;
+    let module = Module::from_document(name, &document)?;
+    let Some(cluster) = clusters.get(&module.cluster) else {
+        let names: Vec<&str> = clusters.keys().flatten().map(String::as_str).collect();
+        let message = match &module.cluster {
+            Some(name) => format!("is {name:?}; allowed: {}", names.join(", ")),
+            None => format!(
+                "is missing, and the main file has no zk_hosts; allowed: {}",
+                names.join(", ")
+            ),
+        };
+        return Err(document.problem("cluster", message).into());
+    };
+    if !module.options.is_empty()
+        && let Err(message) = cluster::tried(&cluster.options.with(&module.options))
+    {
+        return Err(document.problem("librdkafka", message).into());
+    }
+    Ok(module)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use rdkafka::consumer::{Consumer as _, ConsumerContext, StreamConsumer};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use kcommon::kafka::options::{Options, Owned};
 use kcommon::kafka::{CommitOffset, PartitionId, client_log};
 
 /// The client. Shared by the fetch tasks of the module and by blocking calls on other threads.
@@ -102,11 +103,68 @@ impl Prefetch {
     }
 }
 
+/// Options of librdkafka that a configuration may not set, with what to do instead.
+pub const OWNED: Owned = &[
+    (
+        &[
+            "group.id",
+            "group.instance.id",
+            "group.protocol",
+            "group.remote.assignor",
+        ],
+        "a module's name is its group, and partitions are assigned by hand",
+    ),
+    (
+        &[
+            "partition.assignment.strategy",
+            "rebalance_cb",
+            "session.timeout.ms",
+            "heartbeat.interval.ms",
+            "max.poll.interval.ms",
+        ],
+        "ZooKeeper says who reads what",
+    ),
+    (
+        &[
+            "enable.auto.commit",
+            "auto.commit.interval.ms",
+            "auto.commit.enable",
+            "enable.auto.offset.store",
+            "offset.store.method",
+            "offset.store.path",
+            "offset.store.sync.interval.ms",
+            "offset_commit_cb",
+        ],
+        "offsets are kept in ZooKeeper, by ktransfer; see zk_offset_update_interval_sec",
+    ),
+    (
+        &["auto.offset.reset"],
+        "set initial_offset; an offset that is out of range is decided on by ktransfer",
+    ),
+    (
+        &["enable.partition.eof", "consume_cb"],
+        "the end of a partition and its records are taken by ktransfer",
+    ),
+    (
+        &["queued.max.messages.kbytes", "queued.min.messages"],
+        "they follow from the number of partitions, so that memory has a bound",
+    ),
+];
+
+/// How the brokers are reached.
+#[derive(Clone, Debug, Default)]
+pub struct Brokers {
+    /// `host:port` of those to begin with.
+    pub hosts: Vec<String>,
+    /// librdkafka's options from the configuration.
+    pub options: Options,
+}
+
 /// Makes the client of a module, which holds so much of each partition.
 ///
 /// # Errors
 /// librdkafka refuses a setting or cannot start its threads.
-pub fn connect(module: &str, brokers: &[String], prefetch: Prefetch) -> Result<Arc<Consumer>, KafkaError> {
+pub fn connect(module: &str, brokers: &Brokers, prefetch: Prefetch) -> Result<Arc<Consumer>, KafkaError> {
     let config = config(module, brokers, prefetch);
     config.create_with_context(Events::default()).map(Arc::new)
 }
@@ -116,7 +174,7 @@ pub fn connect(module: &str, brokers: &[String], prefetch: Prefetch) -> Result<A
 ///
 /// # Errors
 /// As [`connect`].
-pub fn connect_reader(module: &str, brokers: &[String]) -> Result<Arc<Consumer>, KafkaError> {
+pub fn connect_reader(module: &str, brokers: &Brokers) -> Result<Arc<Consumer>, KafkaError> {
     // Of one partition at a time.
     let mut config = config(module, brokers, Prefetch::of(Some(1)));
     config
@@ -126,10 +184,10 @@ pub fn connect_reader(module: &str, brokers: &[String]) -> Result<Arc<Consumer>,
     config.create_with_context(Events::default()).map(Arc::new)
 }
 
-fn config(module: &str, brokers: &[String], prefetch: Prefetch) -> ClientConfig {
+fn config(module: &str, brokers: &Brokers, prefetch: Prefetch) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
-        .set("bootstrap.servers", brokers.join(","))
+        .set("bootstrap.servers", brokers.hosts.join(","))
         .set("client.id", format!("ktransfer-{module}"))
         // Only assignments by hand are made, but librdkafka wants a group all the same.
         .set("group.id", module)
@@ -148,6 +206,7 @@ fn config(module: &str, brokers: &[String], prefetch: Prefetch) -> ClientConfig 
         .set("fetch.queue.backoff.ms", "10")
         .set("fetch.wait.max.ms", prefetch.wait_ms.to_string())
         .set_log_level(RDKafkaLogLevel::Warning);
+    brokers.options.apply(&mut config);
     config
 }
 
@@ -221,9 +280,33 @@ mod tests {
     }
 
     #[test]
+    fn options_of_the_configuration_win_and_what_the_design_rests_on_is_refused() {
+        let mut options = Options::default();
+        options.add(OWNED, "fetch.wait.max.ms", "7").unwrap();
+        options.add(OWNED, "isolation.level", "read_uncommitted").unwrap();
+        for owned in ["group.id", "auto.offset.reset", "bootstrap.servers"] {
+            assert!(
+                options
+                    .add(OWNED, owned, "x")
+                    .unwrap_err()
+                    .starts_with("is not taken here")
+            );
+        }
+        let brokers = Brokers {
+            hosts: vec!["a:1".into()],
+            options,
+        };
+        let config = config("m", &brokers, Prefetch::of(None));
+        assert_eq!(config.get("fetch.wait.max.ms"), Some("7"));
+        assert_eq!(config.get("isolation.level"), Some("read_uncommitted"));
+        assert_eq!(config.get("bootstrap.servers"), Some("a:1"));
+        assert_eq!(kcommon::kafka::options::unknown_names(OWNED), Vec::<&str>::new());
+    }
+
+    #[test]
     fn what_is_held_of_a_partition_is_less_where_there_are_many() {
         let held = |partitions| {
-            let config = config("m", &[], Prefetch::of(partitions));
+            let config = config("m", &Brokers::default(), Prefetch::of(partitions));
             let number = |key| config.get(key).unwrap().parse::<usize>().unwrap();
             (
                 number("queued.max.messages.kbytes"),
@@ -245,7 +328,7 @@ mod tests {
     #[test]
     fn an_idle_fetch_is_held_long_only_where_no_other_partition_waits_for_it() {
         let wait = |partitions| {
-            let config = config("m", &[], Prefetch::of(partitions));
+            let config = config("m", &Brokers::default(), Prefetch::of(partitions));
             config.get("fetch.wait.max.ms").unwrap().to_owned()
         };
         assert_eq!(wait(Some(1)), "500");

@@ -29,7 +29,7 @@ use crate::assignment::{Assignment, Order, Report};
 use crate::budget::Budget;
 use crate::committer::Stored;
 use crate::config;
-use crate::consumer::{self, Consumer, Prefetch};
+use crate::consumer::{self, Brokers, Consumer, Prefetch};
 use crate::dispatcher::{Bounds, Dispatcher, Seat};
 use crate::fetch::Source;
 use crate::files;
@@ -58,8 +58,8 @@ const IN_ONE_QUEUE: usize = 1000;
 pub struct Start {
     /// Its configuration.
     pub module: config::Module,
-    /// `host:port` of brokers to begin with.
-    pub brokers: Vec<String>,
+    /// How the brokers are reached.
+    pub brokers: Brokers,
     /// How much the Kafka client holds of each partition.
     pub prefetch: Prefetch,
     /// From coordination; closed when the module is to end.

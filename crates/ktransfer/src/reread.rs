@@ -20,7 +20,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
 use crate::assignment::Assignment;
-use crate::consumer::{self, Consumer};
+use crate::consumer::{self, Brokers, Consumer};
 use crate::dispatcher::{Dispatcher, Fetched, Gone, Restored};
 use crate::fetch::Source;
 use crate::ledger::Entry;
@@ -49,7 +49,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(60);
 pub struct Reread {
     source: Rc<Source>,
     dispatcher: Rc<RefCell<Dispatcher>>,
-    brokers: Vec<String>,
+    brokers: Brokers,
     /// Partitions whose records did not come, and until when they wait.
     put_off: HashMap<PartitionId, Instant>,
     gone: Throttle,
@@ -98,9 +98,9 @@ impl Reader {
 }
 
 impl Reread {
-    /// A task that has not begun; `brokers` are `host:port`.
+    /// A task that has not begun.
     #[must_use]
-    pub fn new(source: Rc<Source>, brokers: Vec<String>) -> Self {
+    pub fn new(source: Rc<Source>, brokers: Brokers) -> Self {
         Self {
             dispatcher: Rc::clone(&source.dispatcher),
             source,

@@ -9,10 +9,12 @@ mod seat;
 mod source;
 mod states;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kcommon::daemon::{Context, Failure};
-use kcommon::readiness::Readiness;
+use kcommon::readiness::{Latch, Readiness};
 use kcommon::watched::Watched;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -24,6 +26,7 @@ use crate::assignment::Epochs;
 use crate::budget::Budget;
 use crate::committer::Stored;
 use crate::config;
+use crate::consumer::Brokers;
 use crate::coordinator;
 use crate::lease::Lease;
 use crate::sessions::Keeper;
@@ -38,14 +41,21 @@ const LONGEST_RECONNECT: Duration = Duration::from_secs(1);
 /// What all modules of the process share.
 #[derive(Clone)]
 struct Shared {
-    process: coordinator::Process,
-    lease: Lease,
+    /// The clusters that the process was started with.
+    clusters: Arc<BTreeMap<Option<String>, Cluster>>,
     budget: Budget,
     stored: Stored,
     readiness: Readiness,
     states: States,
-    /// `host:port`; empty = those registered in ZooKeeper.
-    broker_hosts: Vec<String>,
+}
+
+/// What all modules of one cluster share: a session of its own, and so a lease and epochs of their own.
+#[derive(Clone)]
+struct Cluster {
+    process: coordinator::Process,
+    lease: Lease,
+    /// Without hosts: those registered in ZooKeeper.
+    brokers: Brokers,
 }
 
 /// Runs ktransfer until `context` asks it to stop and every module has drained.
@@ -58,10 +68,12 @@ pub async fn run(config: config::Main, context: Context) -> Result<(), Failure> 
     for problem in &config.base.tolerated {
         tracing::error!(%problem, "wrong module configuration; the other modules run");
     }
-    let (shared, keeper) = shared(&config, &context);
+    let member = coordinator::new_id();
+    let (shared, keepers) = shared(&config, &context, &member);
     let _shown = shared.states.show();
     tracing::info!(
-        member = shared.process.member,
+        member,
+        clusters = keepers.len(),
         modules = config.modules.len(),
         "ktransfer started"
     );
@@ -74,7 +86,9 @@ pub async fn run(config: config::Main, context: Context) -> Result<(), Failure> 
     context.supervisor.started();
     let stop_keeper = CancellationToken::new();
     let mut keeping = JoinSet::new();
-    keeping.spawn(keeper.run(stop_keeper.clone()));
+    for keeper in keepers {
+        keeping.spawn(keeper.run(stop_keeper.clone()));
+    }
 
     let outcome = loop {
         let mut answer: Option<oneshot::Sender<Reloaded>> = None;
@@ -82,7 +96,7 @@ pub async fn run(config: config::Main, context: Context) -> Result<(), Failure> 
             () = context.stop.requested() => break Ok(()),
             // Does not end before it is told to, unless by a panic.
             Some(_ended) = keeping.join_next() => {
-                break Err(Failure::new("the keeper of the ZooKeeper session ended; see the log, and report this"));
+                break Err(Failure::new("the keeper of a ZooKeeper session ended; see the log, and report this"));
             }
             ended = following.fleet.ended() => match ended {
                 Ok(()) => continue,
@@ -120,31 +134,52 @@ async fn next(requests: &mut Requests) -> oneshot::Sender<Reloaded> {
     }
 }
 
-fn shared(config: &config::Main, context: &Context) -> (Shared, Keeper) {
-    let (lease, epochs) = (Lease::new(), Epochs::default());
-    let keeper = Keeper::new(
-        config.zookeeper.clone(),
-        LONGEST_RECONNECT,
-        lease.clone(),
-        epochs.clone(),
-        context.readiness.latch("zookeeper"),
-    );
-    let broker_hosts: Vec<_> = config.broker_hosts.iter().map(ToString::to_string).collect();
+fn shared(config: &config::Main, context: &Context, member: &str) -> (Shared, Vec<Keeper>) {
+    let (mut clusters, mut keepers) = (BTreeMap::new(), Vec::new());
+    for (name, settings) in &config.clusters {
+        let latch = match name {
+            Some(name) => format!("zookeeper {name}"),
+            None => "zookeeper".to_owned(),
+        };
+        let (cluster, keeper) = cluster(settings, context.readiness.latch(latch), member);
+        clusters.insert(name.clone(), cluster);
+        keepers.push(keeper);
+    }
     let shared = Shared {
-        process: coordinator::Process {
-            member: coordinator::new_id(),
-            sessions: keeper.sessions(),
-            epochs,
-            watermarks: Watermarks::new(&broker_hosts),
-        },
-        lease,
+        clusters: Arc::new(clusters),
         budget: Budget::new(config.body_budget_bytes, config.modules.len()),
         stored: Stored::default(),
         readiness: context.readiness.clone(),
         states: States::default(),
-        broker_hosts,
     };
-    (shared, keeper)
+    (shared, keepers)
+}
+
+fn cluster(settings: &config::Cluster, latch: Latch, member: &str) -> (Cluster, Keeper) {
+    let (lease, epochs) = (Lease::new(), Epochs::default());
+    let keeper = Keeper::new(
+        settings.zookeeper.clone(),
+        LONGEST_RECONNECT,
+        lease.clone(),
+        epochs.clone(),
+        latch,
+    );
+    let brokers = Brokers {
+        hosts: settings.broker_hosts.clone(),
+        options: settings.options.clone(),
+    };
+    let process = coordinator::Process {
+        member: member.to_owned(),
+        sessions: keeper.sessions(),
+        epochs,
+        watermarks: Watermarks::new(brokers.clone()),
+    };
+    let cluster = Cluster {
+        process,
+        lease,
+        brokers,
+    };
+    (cluster, keeper)
 }
 
 /// The modules, and the look at their files.

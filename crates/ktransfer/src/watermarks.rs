@@ -8,6 +8,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::consumer::Brokers;
+use kcommon::kafka::options::Options;
 use kcommon::kafka::{CommitOffset, PartitionId, TopicName};
 use kcommon::zookeeper::{self, Session};
 use rdkafka::ClientConfig;
@@ -52,24 +54,24 @@ pub enum WatermarkError {
 #[derive(Clone)]
 pub struct Watermarks {
     /// `host:port` each; empty: those registered in ZooKeeper.
-    broker_hosts: Arc<[String]>,
+    brokers: Arc<Brokers>,
     client: Arc<Mutex<Option<Arc<BaseConsumer>>>>,
 }
 
 impl std::fmt::Debug for Watermarks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Watermarks")
-            .field("broker_hosts", &self.broker_hosts)
+            .field("brokers", &self.brokers)
             .finish_non_exhaustive()
     }
 }
 
 impl Watermarks {
-    /// Asks `broker_hosts` (`host:port` each) or, if there are none, the brokers that are registered in ZooKeeper.
+    /// Asks these brokers or, if they have no hosts, those that are registered in ZooKeeper.
     #[must_use]
-    pub fn new(broker_hosts: &[String]) -> Self {
+    pub fn new(brokers: Brokers) -> Self {
         Self {
-            broker_hosts: broker_hosts.into(),
+            brokers: Arc::new(brokers),
             client: Arc::default(),
         }
     }
@@ -132,9 +134,9 @@ impl Watermarks {
         } else {
             Some(self.bootstrap(session).await?)
         };
-        let shared = Arc::clone(&self.client);
+        let (shared, brokers) = (Arc::clone(&self.client), Arc::clone(&self.brokers));
         let asking = tokio::task::spawn_blocking(move || {
-            let client = present(&shared, bootstrap.as_deref())?;
+            let client = present(&shared, bootstrap.as_deref(), &brokers.options)?;
             for _ in 0..DISCARDED_EVENTS {
                 if client.poll(Duration::ZERO).is_none() {
                     break;
@@ -155,8 +157,8 @@ impl Watermarks {
     }
 
     async fn bootstrap(&self, session: &Session) -> Result<String, WatermarkError> {
-        if !self.broker_hosts.is_empty() {
-            return Ok(self.broker_hosts.join(","));
+        if !self.brokers.hosts.is_empty() {
+            return Ok(self.brokers.hosts.join(","));
         }
         let brokers = zookeeper::brokers(session)
             .await
@@ -172,6 +174,7 @@ impl Watermarks {
 fn present(
     slot: &Mutex<Option<Arc<BaseConsumer>>>,
     bootstrap: Option<&str>,
+    options: &Options,
 ) -> Result<Arc<BaseConsumer>, KafkaError> {
     let mut slot = lock(slot);
     if let Some(client) = &*slot {
@@ -179,7 +182,7 @@ fn present(
     }
     // The one that was there when we looked has failed since.
     let bootstrap = bootstrap.ok_or(KafkaError::MetadataFetch(RDKafkaErrorCode::AllBrokersDown))?;
-    let client = Arc::new(connect(bootstrap)?);
+    let client = Arc::new(connect(bootstrap, options)?);
     *slot = Some(Arc::clone(&client));
     Ok(client)
 }
@@ -216,14 +219,16 @@ fn ends(
     partitions.iter().map(offset).collect()
 }
 
-fn connect(bootstrap: &str) -> Result<BaseConsumer, KafkaError> {
-    ClientConfig::new()
+fn connect(bootstrap: &str, options: &Options) -> Result<BaseConsumer, KafkaError> {
+    let mut config = ClientConfig::new();
+    config
         .set("bootstrap.servers", bootstrap)
         .set("client.id", "ktransfer-watermarks")
         // Never joined and never committed to; librdkafka wants one to poll.
         .set("group.id", "ktransfer-watermarks")
-        .set("enable.auto.commit", "false")
-        .create()
+        .set("enable.auto.commit", "false");
+    options.apply(&mut config);
+    config.create()
 }
 
 /// A panic while the slot was held leaves a whole value in it.

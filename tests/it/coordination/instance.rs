@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use kcommon::kafka::options::Options;
 use kcommon::kafka::{CommitOffset, PartitionId, TopicName};
 use kcommon::readiness::Readiness;
 use kcommon::zookeeper::Settings;
 use ktests::{Cluster, eventually};
 use ktransfer::acks::{Acks, Builder};
 use ktransfer::assignment::{Assignment, CommitOutcome, Epochs, Order, Report};
+use ktransfer::consumer::Brokers;
 use ktransfer::coordinator::{self, Ended, InitialOffset, Link, Module, Process};
 use ktransfer::lease::Lease;
 use ktransfer::sessions::Keeper;
@@ -94,6 +96,7 @@ impl Start {
             hosts: vec![self.zookeeper.unwrap_or_else(|| cluster.zookeeper.clone())],
             chroot: cluster.chroot.clone(),
             session_timeout: self.session_timeout,
+            auth: None,
         };
         let latch = readiness.latch("zookeeper");
         let keeper = Keeper::new(
@@ -107,7 +110,10 @@ impl Start {
             member: self.member.to_owned(),
             sessions: keeper.sessions(),
             epochs,
-            watermarks: Watermarks::new(&[self.brokers.unwrap_or_else(|| cluster.brokers.clone())]),
+            watermarks: Watermarks::new(Brokers {
+                hosts: vec![self.brokers.unwrap_or_else(|| cluster.brokers.clone())],
+                options: Options::default(),
+            }),
         };
         let module = Module {
             name: self.module,

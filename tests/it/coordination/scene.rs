@@ -13,6 +13,7 @@ pub(super) fn settings(cluster: &Cluster) -> Settings {
         hosts: vec![cluster.zookeeper.clone()],
         chroot: cluster.chroot.clone(),
         session_timeout: SESSION,
+        auth: None,
     }
 }
 

@@ -49,6 +49,7 @@ async fn stored(world: &World) -> Map {
         hosts: vec![world.cluster.zookeeper.clone()],
         chroot: world.cluster.chroot.clone(),
         session_timeout: Duration::from_secs(4),
+        auth: None,
     };
     let session = Session::connect(&settings).await.unwrap();
     let p = PartitionId(0);

@@ -33,6 +33,18 @@ async fn transaction(scene: &Scene, what: &'static str, count: usize, commit: bo
 }
 
 #[tokio::test]
+async fn with_read_uncommitted_aborted_transactions_are_delivered_too() {
+    let (scene, backend) = (Scene::new("uncommitted", 1).await, Backend::start().await);
+    let mut module = scene.module(&backend.addresses());
+    module["librdkafka"] = serde_json::json!({ "isolation.level": "read_uncommitted" });
+    let _daemon = scene.start(&module).await;
+    transaction(&scene, "thrown", 50, false).await;
+    scene.produce([keyed("k", "last")]).await;
+    delivers(&backend, 51).await;
+    assert_eq!(backend.count(), 51);
+}
+
+#[tokio::test]
 async fn committed_transactions_are_delivered_aborted_ones_are_not_and_the_offset_passes_both() {
     let (scene, backend) = (Scene::new("transactions", 1).await, Backend::start().await);
     let _daemon = scene.start(&scene.module(&backend.addresses())).await;

@@ -8,6 +8,7 @@
 mod znode;
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use zookeeper_client as zk;
 
 use super::error::{Error, MultiError, Unanswered};
 use super::serving::Serving;
+use crate::secret::Secret;
 pub use znode::{Lifetime, Node, Watch, Write};
 
 /// How many znodes [`Session::get_many`] reads in one request, or in as many at a time.
@@ -34,6 +36,26 @@ pub struct Settings {
     pub chroot: String,
     /// What is asked for; the server keeps it between 2 and 20 of its ticks.
     pub session_timeout: Duration,
+    /// Who we are, for znodes that not everybody may read or write.
+    pub auth: Option<Auth>,
+}
+
+/// A user and a password for the scheme `digest`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Auth(Secret);
+
+impl Auth {
+    /// What a file holds: `user:password`, in one line.
+    ///
+    /// # Errors
+    /// Why it cannot be used, without its content.
+    pub fn in_file(path: &Path) -> Result<Self, String> {
+        let secret = Secret::in_file(&path.display().to_string())?;
+        match secret.reveal().split_once(':') {
+            Some((user, password)) if !user.is_empty() && !password.is_empty() => Ok(Self(secret)),
+            _ => Err(format!("names {}, which holds no user:password", path.display())),
+        }
+    }
 }
 
 /// A session. Clones share it; it is closed, and its ephemeral znodes vanish, when the last clone is dropped.
@@ -91,6 +113,10 @@ impl Session {
         let connector = zk::Client::connector()
             .with_session_timeout(within)
             .with_fail_eagerly();
+        let connector = match &settings.auth {
+            Some(auth) => connector.with_auth("digest", auth.0.reveal().as_bytes()),
+            None => connector,
+        };
         let connector = match former {
             Some(former) => connector.with_session(former),
             None => connector,

@@ -204,6 +204,28 @@ const CLUSTER_KEYS: &[Key] = &[
         changed: "New: for clusters without ZooKeeper, and where the brokers' registered addresses cannot be used.",
     },
     Key {
+        path: "*.zk_auth_file",
+        kind: Kind::Text,
+        need: Need::Optional,
+        meaning: "File with `user:password`, which is shown to ZooKeeper (scheme `digest`), for znodes that not everybody may read.",
+        changed: "New.",
+    },
+    Key {
+        path: "*.librdkafka",
+        kind: Kind::Headers,
+        need: Need::Optional,
+        meaning: "Options of librdkafka that are passed through, such as `security.protocol: sasl_ssl`. Checked at the start; what \
+                  kmonitor sets itself is refused.",
+        changed: "New.",
+    },
+    Key {
+        path: "*.librdkafka_files",
+        kind: Kind::Headers,
+        need: Need::Optional,
+        meaning: "The same for secrets, each as the path of the file that has the value: `sasl.password: /run/secrets/kafka`.",
+        changed: "New.",
+    },
+    Key {
         path: "*.kafka_groups",
         kind: Kind::Bool,
         need: Need::Default("false"),

@@ -1,18 +1,15 @@
 //! The keys about who may do what, and about how kproxy shows itself to the brokers.
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use kcommon::config::{Document, Key, Kind, Need, Problem};
+use kcommon::kafka::options::Options;
 use serde::Deserialize;
 
 use crate::access::{CredentialsFile, Globs, TopicRules};
-use crate::options::Options;
+use crate::options::OWNED;
 use crate::tls;
-
-/// The longest file with the value of an option, in bytes.
-const MAX_VALUE_BYTES: u64 = 1024 * 1024;
 
 /// The word for certificates that need not be shown.
 const OPTIONAL: &str = "optional";
@@ -178,7 +175,6 @@ pub(super) fn credentials(file: &File, problems: &mut Vec<Problem>) -> Option<Cr
 
 /// librdkafka's options; what is wrong with them goes to `problems`.
 pub(super) fn options<F>(file: &File, document: &Document<F>, problems: &mut Vec<Problem>) -> Options {
-    let mut options = Options::default();
     let mut refused = |section: &str, nth: usize, name: &str, message: String| {
         let problem = document.problem(&format!("{section}.{nth}"), message);
         problems.push(Problem {
@@ -186,33 +182,6 @@ pub(super) fn options<F>(file: &File, document: &Document<F>, problems: &mut Vec
             ..problem
         });
     };
-    for (nth, (name, value)) in file.librdkafka.iter().flatten().enumerate() {
-        if let Err(message) = options.add(name, value) {
-            refused("librdkafka", nth, name, message);
-        }
-    }
-    for (nth, (name, path)) in file.librdkafka_files.iter().flatten().enumerate() {
-        let taken = value_of(path).and_then(|value| options.add(name, &value));
-        if let Err(message) = taken {
-            refused("librdkafka_files", nth, name, message);
-        }
-    }
-    options
-}
-
-fn value_of(path: &PathBuf) -> Result<String, String> {
-    let unreadable = |error: std::io::Error| format!("{} cannot be read: {error}", path.display());
-    if fs::metadata(path).map_err(unreadable)?.len() > MAX_VALUE_BYTES {
-        return Err(format!(
-            "{} has more than {MAX_VALUE_BYTES} bytes",
-            path.display()
-        ));
-    }
-    let text = fs::read_to_string(path).map_err(unreadable)?;
-    let value = text.strip_suffix('\n').unwrap_or(&text);
-    let value = value.strip_suffix('\r').unwrap_or(value);
-    if value.is_empty() {
-        return Err(format!("{} is empty", path.display()));
-    }
-    Ok(value.to_owned())
+    let (texts, files) = (file.librdkafka.as_deref(), file.librdkafka_files.as_deref());
+    Options::read(OWNED, texts, files, &mut refused)
 }

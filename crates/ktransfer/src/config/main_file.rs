@@ -1,21 +1,32 @@
 //! The main file, `ktransfer.yaml`: its keys, and the struct it is read into.
 
-use kcommon::config::{ADMIN_KEYS, HostPort, Key, Kind, LOG_KEYS, Need, Schema};
+use std::collections::BTreeMap;
+
+use kcommon::config::{ADMIN_KEYS, Key, Kind, LOG_KEYS, Need, Schema};
 use kcommon::{admin, logging};
 use serde::Deserialize;
+
+use super::cluster::{self, ClusterFile};
 
 /// The keys of `ktransfer.yaml`.
 pub const MAIN_SCHEMA: Schema = Schema {
     name: "ktransfer.yaml",
-    groups: &[("", LOG_KEYS), ("", KEYS), ("", ADMIN_KEYS)],
+    groups: &[
+        ("", LOG_KEYS),
+        ("", KEYS),
+        ("", cluster::LIBRDKAFKA),
+        ("", cluster::ZK_AUTH),
+        ("", cluster::CLUSTERS),
+        ("", ADMIN_KEYS),
+    ],
 };
 
 const KEYS: &[Key] = &[
     Key {
         path: "zk_hosts",
         kind: Kind::Hosts { min: 1, port: 2181 },
-        need: Need::Required,
-        meaning: "ZooKeeper's servers.",
+        need: Need::Optional,
+        meaning: "ZooKeeper's servers. Required unless `clusters` names others.",
         changed: "",
     },
     Key {
@@ -92,10 +103,11 @@ pub(super) struct MainFile {
     #[serde(flatten)]
     pub(super) log: logging::File,
     pub(super) admin: Option<admin::File>,
-    pub(super) zk_hosts: Vec<HostPort>,
-    pub(super) zk_chroot: String,
+    #[serde(flatten)]
+    pub(super) cluster: ClusterFile,
+    #[serde(default)]
+    pub(super) clusters: BTreeMap<String, ClusterFile>,
     pub(super) zk_timeout_ms: u64,
-    pub(super) broker_hosts: Option<Vec<HostPort>>,
     pub(super) module_conf_dir: String,
     pub(super) module_enabled: Wanted,
     pub(super) body_budget_bytes: usize,
@@ -106,10 +118,22 @@ pub(super) fn fixed_keys_changed(before: &MainFile, after: &MainFile) -> Vec<&'s
     let keys = [
         ("log_*", before.log != after.log),
         ("admin", before.admin != after.admin),
-        ("zk_hosts", before.zk_hosts != after.zk_hosts),
-        ("zk_chroot", before.zk_chroot != after.zk_chroot),
+        ("zk_hosts", before.cluster.zk_hosts != after.cluster.zk_hosts),
+        ("zk_chroot", before.cluster.zk_chroot != after.cluster.zk_chroot),
+        (
+            "zk_auth_file",
+            before.cluster.zk_auth_file != after.cluster.zk_auth_file,
+        ),
         ("zk_timeout_ms", before.zk_timeout_ms != after.zk_timeout_ms),
-        ("broker_hosts", before.broker_hosts != after.broker_hosts),
+        (
+            "broker_hosts",
+            before.cluster.broker_hosts != after.cluster.broker_hosts,
+        ),
+        (
+            "librdkafka",
+            before.cluster.librdkafka != after.cluster.librdkafka,
+        ),
+        ("clusters", before.clusters != after.clusters),
         (
             "body_budget_bytes",
             before.body_budget_bytes != after.body_budget_bytes,

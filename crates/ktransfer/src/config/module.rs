@@ -11,6 +11,7 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method};
 use kcommon::config::{Document, HostPort, Invalid, Problem};
 use kcommon::kafka::TopicName;
+use kcommon::kafka::options::Options;
 
 use super::module_file::{AuthFile, FormFile, InitialOffset, ModuleFile, OnUndecodable, TlsFile};
 use crate::auth;
@@ -29,6 +30,10 @@ use crate::verdict::Rules;
 pub struct Module {
     /// Its name: the consumer group in ZooKeeper and the label of its metrics.
     pub name: String,
+    /// The cluster of its topic; none = that of the main file's top-level keys.
+    pub cluster: Option<String>,
+    /// librdkafka's options, beyond those of its cluster.
+    pub options: Options,
     /// The topic it pushes.
     pub topic: TopicName,
     /// Which records it pushes; none = all.
@@ -110,12 +115,15 @@ impl Module {
         let order = order::order(document, &mut problems);
         let auth = AuthFile::settings(document, &mut problems);
         let form = FormFile::form(document, &mut problems);
+        let options = file.librdkafka.read("", document, &mut problems);
         Invalid::check(problems)?;
         let (Some(topic), Some(uri), Some(rules), Some(retry)) = (topic, uri, rules, retry) else {
             return Err(document.problem("", "cannot be used").into());
         };
         Ok(Self {
             name: name.to_owned(),
+            cluster: file.cluster.clone(),
+            options,
             topic,
             methods: file.methods.clone().map(MethodFilter::new),
             on_undecodable: file.on_undecodable,

@@ -10,6 +10,7 @@ mod tls;
 use kcommon::config::{HostPort, Key, Kind, Need, Schema};
 use serde::Deserialize;
 
+use super::cluster::{self, LibrdkafkaFile};
 pub(super) use auth::AuthFile;
 use content::ContentFile;
 pub(super) use form::FormFile;
@@ -22,6 +23,7 @@ pub const MODULE_SCHEMA: Schema = Schema {
     name: "modules/<name>.yaml",
     groups: &[
         ("", WHAT),
+        ("", cluster::LIBRDKAFKA),
         ("protocol", PROTOCOL),
         ("protocol", outcome::ANSWER),
         ("protocol", form::KEYS),
@@ -39,6 +41,14 @@ const DAY_MS: i64 = 86_400_000;
 
 /// What is pushed.
 const WHAT: &[Key] = &[
+    Key {
+        path: "cluster",
+        kind: Kind::Text,
+        need: Need::Optional,
+        meaning: "The Kafka cluster that has the topic, one of `clusters` in the main file. Without it: that of the main file's \
+                  top-level keys.",
+        changed: "New.",
+    },
     Key {
         path: "topic",
         kind: Kind::Text,
@@ -228,6 +238,9 @@ const HOW: &[Key] = &[
 /// A module file as written, defaults filled in.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct ModuleFile {
+    pub(super) cluster: Option<String>,
+    #[serde(flatten)]
+    pub(super) librdkafka: LibrdkafkaFile,
     pub(super) topic: String,
     pub(super) methods: Option<Vec<String>>,
     pub(super) on_undecodable: OnUndecodable,

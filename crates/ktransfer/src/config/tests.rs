@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use kcommon::admin::Listen;
 use tempfile::TempDir;
@@ -92,15 +93,16 @@ fn the_originals_main_file_is_read() {
     let document: Document<MainFile> =
         config::parse(Path::new("ktransfer.yaml"), SEED_MAIN, &MAIN_SCHEMA).unwrap();
     let file = document.file;
-    assert_eq!(file.zk_hosts.len(), 5);
-    assert_eq!(file.zk_hosts[0].to_string(), "10.1.1.1:2181");
+    let hosts = file.cluster.zk_hosts.unwrap();
+    assert_eq!(hosts.len(), 5);
+    assert_eq!(hosts[0].to_string(), "10.1.1.1:2181");
     assert_eq!(
-        (file.zk_chroot.as_str(), file.zk_timeout_ms),
+        (file.cluster.zk_chroot.as_str(), file.zk_timeout_ms),
         ("/mq/test_cluster", 3000)
     );
     let listed = ["test_mdoule_1", "test_module_2"].map(str::to_owned);
     assert_eq!(file.module_enabled, Wanted::Listed(listed.into()));
-    assert!(file.broker_hosts.is_none() && file.admin.is_none());
+    assert!(file.cluster.broker_hosts.is_none() && file.admin.is_none());
 }
 
 #[test]
@@ -156,18 +158,12 @@ fn every_key_of_the_original_is_known() {
     assert_eq!(module.commit_interval, Duration::from_secs(1));
     let main = format!("{SEED_MAIN}zk_fail_retry_interval_ms: 1000\nbroker_hosts: [a:9092]\n");
     let document: Document<MainFile> = config::parse(Path::new("k.yaml"), &main, &MAIN_SCHEMA).unwrap();
-    assert_eq!(document.file.broker_hosts.unwrap().len(), 1);
+    assert_eq!(document.file.cluster.broker_hosts.unwrap().len(), 1);
 }
 
 #[test]
 fn every_key_that_the_original_requires_is_required() {
-    for key in [
-        "log_dir",
-        "log_level",
-        "zk_hosts",
-        "module_conf_dir",
-        "module_enabled",
-    ] {
+    for key in ["log_dir", "log_level", "module_conf_dir", "module_enabled"] {
         let text = SEED_MAIN.replace(&format!("{key}:"), &format!("x_{key}:"));
         let read = config::parse::<MainFile>(Path::new("k.yaml"), &text, &MAIN_SCHEMA);
         let message = read.unwrap_err().to_string();
@@ -702,7 +698,8 @@ fn the_documented_files_name_every_key_of_the_main_file() {
     for (_, keys) in MAIN_SCHEMA.groups {
         for key in *keys {
             let name = key.path.rsplit('.').next().unwrap();
-            assert!(text.contains(&format!("{name}:")), "{}", key.path);
+            // `*` stands for a name.
+            assert!(name == "*" || text.contains(&format!("{name}:")), "{}", key.path);
         }
     }
 }
@@ -718,7 +715,86 @@ fn the_documented_files_work_together() {
     assert!(main.base.tolerated.is_empty());
     assert_eq!(main.base.admin, Listen::Default);
     assert_eq!(main.modules.len(), 2);
-    assert_eq!(main.zookeeper.hosts, ["127.0.0.1:2181"]);
-    assert_eq!(main.zookeeper.session_timeout, Duration::from_secs(3));
+    let cluster = &main.clusters[&None];
+    assert_eq!(cluster.zookeeper.hosts, ["127.0.0.1:2181"]);
+    assert_eq!(cluster.zookeeper.session_timeout, Duration::from_secs(3));
     assert_eq!(main.body_budget_bytes, 128 * 1024 * 1024);
+}
+
+/// Writes over the main file's keys of the one cluster, and gives what is wrong with the whole.
+fn with_clusters(clusters: &str, module: &str) -> Result<Main, String> {
+    let directory = directory("[m]", &[("m.yaml", &format!("{SEED_MODULE}{module}"))]);
+    let path = directory.path().join("ktransfer.yaml");
+    let text = fs::read_to_string(&path).unwrap();
+    let (before, after) = text.split_once("zk_chroot").unwrap();
+    let (_, after) = after.split_once("module_conf_dir").unwrap();
+    fs::write(&path, format!("{before}{clusters}module_conf_dir{after}")).unwrap();
+    load(&path).map_err(|invalid| invalid.to_string())
+}
+
+const TWO: &str = "clusters:\n  near:\n    zk_hosts: [a]\n    zk_chroot: /mq\n    librdkafka: {client.rack: x}\n  far:\n    zk_hosts: [b]\n    \
+                   broker_hosts: [c:9092]\n";
+
+#[test]
+fn a_module_names_one_of_several_clusters() {
+    let main = with_clusters(TWO, "cluster: far\n").unwrap();
+    assert_eq!(main.clusters.len(), 2);
+    let module = main.modules[0].module.as_ref().unwrap();
+    let far = &main.clusters[&module.cluster];
+    assert_eq!(far.zookeeper.hosts, ["b:2181"]);
+    assert_eq!(far.broker_hosts, ["c:9092"]);
+    assert_eq!(main.clusters[&Some("near".into())].zookeeper.chroot, "/mq");
+    // Beside that of the top-level keys, which is the one of a module that names none.
+    let main = with_clusters(&format!("zk_hosts: [d]\n{TWO}"), "").unwrap();
+    assert_eq!(main.clusters.len(), 3);
+    assert_eq!(main.clusters[&None].zookeeper.hosts, ["d:2181"]);
+}
+
+#[test]
+fn clusters_that_are_not_there_are_named_with_those_that_are() {
+    let missing = with_clusters(TWO, "").unwrap_err();
+    assert!(
+        missing.contains("cluster: is missing, and the main file has no zk_hosts; allowed: far, near"),
+        "{missing}"
+    );
+    let other = with_clusters(TWO, "cluster: fra\n").unwrap_err();
+    assert!(
+        other.contains("cluster: is \"fra\"; allowed: far, near"),
+        "{other}"
+    );
+    let none = with_clusters("", "").unwrap_err();
+    assert!(none.contains("zk_hosts: is missing; allowed"), "{none}");
+}
+
+#[test]
+fn options_of_librdkafka_are_checked_with_file_and_line_wherever_they_stand() {
+    let bad = "zk_hosts: [a]\nlibrdkafka:\n  group.id: x\n  no.such: 1\nclusters:\n  far:\n    zk_hosts: [b]\n    librdkafka:\n      \
+               fetch.min.bytes: many\n    zk_auth_file: /no/such\n";
+    let message = with_clusters(bad, "").unwrap_err();
+    for expected in [
+        "ktransfer.yaml:6:3: librdkafka.group.id: is not taken here: a module's name is its group",
+        "ktransfer.yaml:7:3: librdkafka.no.such: is refused by librdkafka: No such configuration property",
+        "ktransfer.yaml:12:7: clusters.far.librdkafka.fetch.min.bytes: is refused by librdkafka",
+        "clusters.far.zk_auth_file: names /no/such, which cannot be read",
+    ] {
+        assert!(message.contains(expected), "{expected}: {message}");
+    }
+    let module = "librdkafka:\n  isolation.level: read_uncommitted\n  enable.auto.commit: true\n";
+    let message = with_clusters("zk_hosts: [a]\n", module).unwrap_err();
+    assert!(
+        message.contains("librdkafka.enable.auto.commit: is not taken here: offsets are kept in ZooKeeper"),
+        "{message}"
+    );
+    // What does not go together shows when the cluster's are there too.
+    let cluster = "zk_hosts: [a]\nlibrdkafka: {security.protocol: ssl}\n";
+    let message = with_clusters(cluster, "librdkafka: {ssl.ca.location: /no/such}\n").unwrap_err();
+    assert!(
+        message.contains("m.yaml:")
+            && message.contains("librdkafka: ")
+            && message.contains("ssl.ca.location"),
+        "{message}"
+    );
+    let module = "librdkafka: {isolation.level: read_uncommitted}\n";
+    let main = with_clusters("zk_hosts: [a]\n", module).unwrap();
+    assert!(!main.modules[0].module.as_ref().unwrap().options.is_empty());
 }

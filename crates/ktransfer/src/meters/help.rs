@@ -74,7 +74,15 @@ pub const HELP: &[(&str, &str)] = &[
     ),
     (
         "ktransfer_module_running",
-        "1 while the module's file is valid and the module runs.",
+        "1 while the module's file is valid and the module runs; gone when the module is removed.",
+    ),
+    (
+        "ktransfer_module_file_refused",
+        "1 while the module's file was changed to something wrong and the module goes on with what it had.",
+    ),
+    (
+        "ktransfer_main_file_refused",
+        "1 while the main file is wrong and what it said before goes on.",
     ),
     (
         "ktransfer_module_restarts_total",

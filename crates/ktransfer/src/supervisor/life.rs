@@ -8,10 +8,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use super::Shared;
 use super::source::Source;
+use super::{Cluster, Shared};
 use crate::config::Module;
-use crate::consumer::Prefetch;
+use crate::consumer::{Brokers, Prefetch};
 use crate::coordinator;
 use crate::module::{self, ModuleError};
 
@@ -35,6 +35,7 @@ pub(super) enum Ended {
 pub(super) struct Life<'a> {
     module: Module,
     shared: &'a Shared,
+    cluster: Cluster,
     latch: &'a Latch,
 }
 
@@ -49,10 +50,11 @@ struct Halves {
 }
 
 impl<'a> Life<'a> {
-    pub(super) fn new(module: Module, shared: &'a Shared, latch: &'a Latch) -> Self {
+    pub(super) fn new(module: Module, shared: &'a Shared, cluster: Cluster, latch: &'a Latch) -> Self {
         Self {
             module,
             shared,
+            cluster,
             latch,
         }
     }
@@ -109,7 +111,7 @@ impl<'a> Life<'a> {
             Ok(_gave_up) => why(outcome),
             Err(error) => {
                 tracing::error!(module = self.module.name, %error, "coordination panicked");
-                coordinator::sweep(&self.coordinated(), &self.shared.process).await;
+                coordinator::sweep(&self.coordinated(), &self.cluster.process).await;
                 "its coordination panicked; the log has the place".into()
             }
         }
@@ -141,8 +143,8 @@ impl<'a> Life<'a> {
 
     /// The brokers to begin with; waits until there are some.
     async fn brokers(&self) -> Vec<String> {
-        if !self.shared.broker_hosts.is_empty() {
-            return self.shared.broker_hosts.clone();
+        if !self.cluster.brokers.hosts.is_empty() {
+            return self.cluster.brokers.hosts.clone();
         }
         loop {
             let session = self.session().await;
@@ -161,7 +163,7 @@ impl<'a> Life<'a> {
 
     /// Waits for a session with ZooKeeper.
     async fn session(&self) -> Session {
-        let mut sessions = self.shared.process.sessions.clone();
+        let mut sessions = self.cluster.process.sessions.clone();
         loop {
             if let Some(session) = sessions.current() {
                 return session;
@@ -175,23 +177,26 @@ impl<'a> Life<'a> {
     async fn prefetch(&self) -> Prefetch {
         // Without one nothing is claimed either.
         let session = self.session().await;
-        let watermarks = &self.shared.process.watermarks;
+        let watermarks = &self.cluster.process.watermarks;
         let partitions = watermarks.partitions(&session, &self.module.topic).await;
         Prefetch::of(partitions.ok().flatten().map(|partitions| partitions.len()))
     }
 
-    fn start(&self, brokers: Vec<String>, prefetch: Prefetch) -> std::io::Result<Halves> {
+    fn start(&self, hosts: Vec<String>, prefetch: Prefetch) -> std::io::Result<Halves> {
         let (order_sender, orders) = mpsc::channel(CHANNEL);
         let (reports, report_receiver) = mpsc::channel(CHANNEL);
         let (thread_ended, thread) = oneshot::channel();
         let name = &self.module.name;
         let start = module::Start {
             module: self.module.clone(),
-            brokers,
+            brokers: Brokers {
+                hosts,
+                options: self.cluster.brokers.options.with(&self.module.options),
+            },
             prefetch,
             orders,
             reports,
-            lease: self.shared.lease.clone(),
+            lease: self.cluster.lease.clone(),
             budget: self.shared.budget.clone(),
             stored: self.shared.stored.clone(),
             latch: self.shared.readiness.latch(format!("module {name} partitions")),
@@ -212,7 +217,7 @@ impl<'a> Life<'a> {
         let stop = CancellationToken::new();
         let running = coordinator::run(
             self.coordinated(),
-            self.shared.process.clone(),
+            self.cluster.process.clone(),
             link,
             stop.clone(),
         );

@@ -55,7 +55,15 @@ impl Seat {
                 Ok(valid) => {
                     self.source.accept();
                     let began = tokio::time::Instant::now();
-                    let ended = Life::new(valid.clone(), &self.shared, &self.latch)
+                    let Some(cluster) = self.shared.clusters.get(&valid.cluster).cloned() else {
+                        // The clusters are those of the start, and the file's are others now.
+                        match self.wait_for_restart(&stop).await {
+                            Some(changed) => said = changed,
+                            None => return,
+                        }
+                        continue;
+                    };
+                    let ended = Life::new(valid.clone(), &self.shared, cluster, &self.latch)
                         .run(&mut self.source, &stop)
                         .await;
                     self.shared.states.running(&self.name, false);
@@ -77,6 +85,18 @@ impl Seat {
                 },
             };
         }
+    }
+
+    /// Waits until the file names a cluster of this process; `None`: stopped.
+    async fn wait_for_restart(&mut self, stop: &CancellationToken) -> Option<Said> {
+        self.shared.states.running(&self.name, false);
+        tracing::error!(
+            module = self.name,
+            "module not started: its cluster is new in the main file; restart ktransfer"
+        );
+        self.latch
+            .not_ready("its cluster is new in the main file, which is read at the start: restart ktransfer");
+        stop.run_until_cancelled(self.source.changed()).await
     }
 
     /// Says what is wrong, and waits until the file says something else; `None`: stopped.

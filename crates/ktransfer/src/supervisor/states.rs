@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kcommon::meters::{self, Shown};
 
+use crate::meters::help::HELP;
 use crate::meters::{FILE_REFUSED, RUNNING};
 
 /// The states of all modules. Clones share them.
@@ -50,7 +51,9 @@ impl States {
             (FILE_REFUSED, |state| state.refused),
         ];
         for (name, value) in families {
-            page += &format!("# TYPE {name} gauge\n");
+            let help = HELP.iter().find(|(known, _)| *known == name);
+            let help = help.map_or("", |(_, told)| told);
+            page += &format!("# HELP {name} {help}\n# TYPE {name} gauge\n");
             for (module, state) in states.iter() {
                 let (module, value) = (label(module), u8::from(value(state)));
                 page += &format!("{name}{{module=\"{module}\"}} {value}\n");
@@ -82,6 +85,7 @@ mod tests {
         states.running("b\"", false);
         let page = states.render();
         for line in [
+            "# HELP ktransfer_module_running 1 while",
             "ktransfer_module_running{module=\"a\"} 1\n",
             "ktransfer_module_running{module=\"b\\\"\"} 0\n",
             "ktransfer_module_file_refused{module=\"a\"} 1\n",

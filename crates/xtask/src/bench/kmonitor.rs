@@ -115,6 +115,7 @@ async fn fill(arguments: &Arguments, cluster: &Cluster, watched: &[Watched]) -> 
         hosts: cluster.zookeeper.split(',').map(str::to_owned).collect(),
         chroot: String::new(),
         session_timeout: Duration::from_secs(30),
+        auth: None,
     };
     let session = Session::connect(&settings).await?;
     for one in watched {

@@ -2,20 +2,16 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kcommon::readiness::Readiness;
 use tempfile::TempDir;
 
 use super::*;
-use crate::assignment::Epochs;
 use crate::budget::Budget;
 use crate::committer::Stored;
-use crate::coordinator;
-use crate::lease::Lease;
-use crate::sessions::Keeper;
-use crate::supervisor::states::States;
-use crate::watermarks::Watermarks;
+use crate::supervisor::{self, states::States};
 
 /// Ten times what the end of a module that has not begun may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -61,27 +57,16 @@ impl World {
         }
         let readiness = Readiness::new();
         let main = config::read(&main_path(directory.path())).unwrap();
-        let epochs = Epochs::default();
-        let keeper = Keeper::new(
-            main.zookeeper.clone(),
-            Duration::from_secs(1),
-            Lease::new(),
-            epochs.clone(),
-            readiness.latch("zookeeper"),
-        );
+        let clusters = main.clusters.iter().map(|(name, settings)| {
+            let (cluster, _keeper) = supervisor::cluster(settings, readiness.latch("zookeeper"), "host:1");
+            (name.clone(), cluster)
+        });
         let shared = Shared {
-            process: coordinator::Process {
-                member: "host:1".into(),
-                sessions: keeper.sessions(),
-                epochs,
-                watermarks: Watermarks::new(&[]),
-            },
-            lease: Lease::new(),
+            clusters: Arc::new(clusters.collect()),
             budget: Budget::new(1 << 20, 1),
             stored: Stored::default(),
             readiness: readiness.clone(),
             states: States::default(),
-            broker_hosts: Vec::new(),
         };
         Self {
             directory,
