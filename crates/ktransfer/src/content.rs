@@ -1,19 +1,23 @@
-//! What a module asks of a body: whether the record is pushed (`filter`), and what of it (`project`).
+//! What a module asks of a body: whether the record is pushed (`filter`, `filter_expr`), and what of it (`project`,
+//! `transform_expr`).
 //!
 //! A body is a JSON object or a MessagePack map, told by its first byte, and is read once from end to end without building its
 //! values; what is broken anywhere, or larger than [`MAX_BODY`], is an error as a whole: what then happens is the module's
 //! `on_error`. What is kept in memory, and read again, is always the body as it came. Pure.
 
+mod expression;
 mod filter;
 mod json;
 mod msgpack;
 mod path;
 mod project;
 
+pub use expression::{Expression, ExpressionError};
 pub use filter::Filter;
 pub use path::{MAX_DEPTH, Path, PathError};
 pub use project::{MAX_FIELDS, Projection};
 
+use kcommon::kafka::{PartitionId, RecordOffset};
 use serde::Deserialize;
 
 use path::Wanted;
@@ -26,10 +30,38 @@ pub const MAX_BODY: usize = 4 * 1024 * 1024;
 pub struct Content {
     /// Which records are pushed; none = all.
     pub filter: Option<Filter>,
+    /// A condition on the records that are pushed, besides; none = all.
+    pub condition: Option<Expression>,
     /// What of a body is pushed; none = all of it.
-    pub projection: Option<Projection>,
+    pub transform: Option<Transform>,
     /// What happens when a body cannot be read.
     pub on_error: OnError,
+}
+
+/// What is pushed instead of a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transform {
+    /// Some of its fields.
+    Projection(Projection),
+    /// The map that an expression makes.
+    Expression(Expression),
+}
+
+/// A record, as far as it is asked about.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// Its topic.
+    pub topic: &'a str,
+    /// Its partition.
+    pub partition: PartitionId,
+    /// Its offset.
+    pub offset: RecordOffset,
+    /// Its key, if it has one.
+    pub key: Option<&'a [u8]>,
+    /// Its timestamp in Kafka, in milliseconds; -1 without.
+    pub timestamp: i64,
+    /// Its body.
+    pub body: &'a [u8],
 }
 
 /// What happens to a record whose body cannot be read.
@@ -68,8 +100,23 @@ pub enum ContentError {
     #[error("the body has more than {MAX_BODY} bytes")]
     TooLarge,
     /// More than [`MAX_BODY`] would be pushed.
-    #[error("the projected body would have more than {MAX_BODY} bytes")]
+    #[error("the body to push would have more than {MAX_BODY} bytes")]
     OutputTooLarge,
+    /// More than an expression reads.
+    #[error("the body has more than {max} bytes, which is the most that an expression reads", max = expression::MAX_INPUT)]
+    TooLargeForExpression,
+    /// The expression cannot be evaluated for this record.
+    #[error("the expression has no value: {0}")]
+    Evaluation(&'static str),
+    /// A condition that is none.
+    #[error("filter_expr is neither true nor false")]
+    NotBool,
+    /// A transform that makes something else.
+    #[error("transform_expr makes no map")]
+    NotMap,
+    /// A value that no body can hold.
+    #[error("transform_expr makes a value that no body can hold")]
+    NotWritable,
 }
 
 /// How a body is written.
@@ -80,18 +127,21 @@ enum Form {
 }
 
 impl Content {
-    /// Whether the record of this body is to be pushed.
+    /// Whether the record is to be pushed.
     ///
     /// # Errors
     /// The body cannot be read. With `on_error: stop` that includes what [`Content::transform`] would say: its partition stops
     /// before the record is taken in.
-    pub fn admits(&self, body: &[u8]) -> Result<bool, ContentError> {
-        let admitted = match &self.filter {
-            Some(filter) => filter.admits(body)?,
+    pub fn admits(&self, subject: &Subject<'_>) -> Result<bool, ContentError> {
+        let mut admitted = match &self.filter {
+            Some(filter) => filter.admits(subject.body)?,
             None => true,
         };
+        if let Some(condition) = self.condition.as_ref().filter(|_| admitted) {
+            admitted = condition.holds(subject)?;
+        }
         if admitted && self.on_error == OnError::Stop {
-            self.transform(body)?;
+            self.transform(subject)?;
         }
         Ok(admitted)
     }
@@ -100,9 +150,12 @@ impl Content {
     ///
     /// # Errors
     /// The body cannot be read, or what was made of it is too large.
-    pub fn transform(&self, body: &[u8]) -> Result<Option<Vec<u8>>, ContentError> {
-        let projected = self.projection.as_ref().map(|project| project.of(body));
-        projected.transpose()
+    pub fn transform(&self, subject: &Subject<'_>) -> Result<Option<Vec<u8>>, ContentError> {
+        let made = self.transform.as_ref().map(|transform| match transform {
+            Transform::Projection(projection) => projection.of(subject.body),
+            Transform::Expression(expression) => expression.map(subject),
+        });
+        made.transpose()
     }
 }
 
@@ -135,4 +188,4 @@ fn form(body: &[u8]) -> Option<Form> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -30,6 +30,7 @@ use tokio::time::Instant;
 use crate::assignment::Assignment;
 use crate::config::Module;
 use crate::consumer::{Assigned, Consumer, Events};
+use crate::content::Subject;
 use crate::dispatcher::{Admitted, Dispatcher, Fetched};
 use crate::key::{KeyHasher, KeyId};
 use crate::meters::Meters;
@@ -244,13 +245,22 @@ impl Fetch {
             return Ok(());
         };
         let value = message.payload().unwrap_or_default();
-        let entry = self.entry(offset, value)?;
         let key = message.key();
+        let timestamp = message.timestamp().to_millis().unwrap_or(-1);
+        let source = Rc::clone(&self.source);
+        let entry = self.entry(&Subject {
+            topic: source.module.topic.as_str(),
+            partition: self.assignment.partition,
+            offset,
+            key,
+            timestamp,
+            body: value,
+        })?;
         let fetched = Fetched {
             offset,
             key,
-            id: self.source.key_id(key),
-            timestamp: message.timestamp().to_millis().unwrap_or(-1),
+            id: source.key_id(key),
+            timestamp,
             value,
             entry,
         };

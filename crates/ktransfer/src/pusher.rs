@@ -13,7 +13,7 @@ use kcommon::kafka::PartitionId;
 use tokio::time::Instant;
 
 use crate::adaptive::Sign;
-use crate::content::ContentError;
+use crate::content::{ContentError, Subject};
 use crate::link::{Answer, ConnectError, Control, ExchangeError, Link, Timer};
 use crate::meters::Meters;
 use crate::record::{Record, Value};
@@ -122,10 +122,18 @@ impl Pusher {
     ///
     /// # Errors
     /// Nothing can be made of it: the attempts push it as it is.
-    pub fn transform(&mut self, record: &Record) -> Result<(), ContentError> {
+    pub fn transform(&mut self, record: &Record, partition: PartitionId) -> Result<(), ContentError> {
         self.body = None;
-        if let Some(content) = &self.target.module().content {
-            let made = content.transform(&record.value())?;
+        let module = self.target.module();
+        if let Some(content) = &module.content {
+            let made = content.transform(&Subject {
+                topic: module.topic.as_str(),
+                partition,
+                offset: record.offset,
+                key: record.key_bytes(),
+                timestamp: record.timestamp,
+                body: &record.value(),
+            })?;
             self.body = made.map(|made| Value::from(&made[..]));
         }
         Ok(())

@@ -106,7 +106,7 @@ impl Worker {
                 return End::Done;
             }
         };
-        if let Err(error) = self.pusher.transform(&job.record)
+        if let Err(error) = self.pusher.transform(&job.record, partition)
             && let Some(end) = self.not_transformed(job, &error)
         {
             return end;

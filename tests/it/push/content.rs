@@ -160,3 +160,28 @@ async fn a_body_that_cannot_be_projected_stops_its_partition_alone_when_that_is_
     scene.stores_all([(0, 3), (1, 5)]).await;
     assert_eq!(backend.count(), 7);
 }
+
+#[tokio::test]
+async fn expressions_choose_records_and_make_their_bodies() {
+    let (scene, backend) = (Scene::new("contentexpr", 1).await, Backend::start().await);
+    let mut module = scene.module(&backend.addresses());
+    module["filter_expr"] = json!("body.type == 'order' && body.id % 2 == 0 && key == 'k'");
+    module["transform_expr"] = json!("{'id': body.id, 'at': topic + '/' + string(offset)}");
+    let strange = [Bytes::from_static(b"what?"), written(&json!({"id": 2}))];
+    let mixed = (0..10).flat_map(|id| [written(&order(id, "order")), packed(&order(id, "other"))]);
+    scene
+        .produce(mixed.chain(strange).map(|body| keyed("k", body)))
+        .await;
+    let daemon = scene.start(&module).await;
+    scene.stores(22).await;
+    let bodies: Vec<Value> = backend
+        .requests()
+        .iter()
+        .map(|seen| serde_json::from_slice(&seen.body).unwrap())
+        .collect();
+    let expected = (0..10)
+        .step_by(2)
+        .map(|id| json!({"id": id, "at": format!("{}/{}", scene.name, 2 * id)}));
+    assert_eq!(bodies, expected.collect::<Vec<_>>());
+    assert_eq!(errors(&daemon, "filter").await, Some(2.0));
+}

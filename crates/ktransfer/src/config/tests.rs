@@ -8,7 +8,7 @@ use kcommon::admin::Listen;
 use tempfile::TempDir;
 
 use super::*;
-use crate::content::OnError;
+use crate::content::{OnError, tests::subject};
 use crate::key::OrderBy;
 use crate::methods::MethodCheck;
 use crate::range::{OutOfRange, Resort};
@@ -442,6 +442,26 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     (
         "worker_num:",
+        "filter_expr: body.n >\nworker_num:",
+        "m.yaml:14:1: filter_expr: is no CEL: line 1, column",
+    ),
+    (
+        "worker_num:",
+        "filter_expr: boddy.n > 1\nworker_num:",
+        "filter_expr: speaks of \"boddy\"; known are body, topic",
+    ),
+    (
+        "worker_num:",
+        "filter_expr: body.s.matches('a')\nworker_num:",
+        "filter_expr: calls \"matches\", which is not available",
+    ),
+    (
+        "worker_num:",
+        "transform_expr: \"{'a': 1}\"\nproject: {a: a}\nworker_num:",
+        "transform_expr: stands beside project",
+    ),
+    (
+        "worker_num:",
         "on_error: drop\nworker_num:",
         "on_error: is \"drop\"; allowed: skip, push, stop",
     ),
@@ -675,6 +695,18 @@ fn order_is_said_by_its_key_or_by_its_former_one() {
 }
 
 #[test]
+fn expressions_are_compiled_when_the_file_is_read() {
+    let more = "filter_expr: body.n > 1 && topic == 't'\ntransform_expr: \"{'n': body.n, 'at': offset}\"\n";
+    let content = module(&format!("{SEED_MODULE}{more}")).unwrap().content.unwrap();
+    let (two, one) = (subject(br#"{"n":2}"#), subject(br#"{"n":1}"#));
+    assert_eq!(
+        (content.admits(&two), content.admits(&one)),
+        (Ok(true), Ok(false))
+    );
+    assert_eq!(content.transform(&two).unwrap().unwrap(), br#"{"at":42,"n":2}"#);
+}
+
+#[test]
 fn filter_and_projection_are_read_as_they_are_written() {
     let more = "filter: {field: user.type, in: [order, 7, true]}\nproject: {z: user.id, a: user.name}\non_error: push\n";
     let content = module(&format!("{SEED_MODULE}{more}")).unwrap().content.unwrap();
@@ -686,8 +718,9 @@ fn filter_and_projection_are_read_as_they_are_written() {
         ("\"other\"", false),
     ] {
         let body = format!("{{\"user\": {{\"type\": {kind}, \"name\": \"n\", \"id\": 1}}}}");
-        assert_eq!(content.admits(body.as_bytes()), Ok(admitted), "{kind}");
-        let made = content.transform(body.as_bytes()).unwrap().unwrap();
+        let subject = subject(body.as_bytes());
+        assert_eq!(content.admits(&subject), Ok(admitted), "{kind}");
+        let made = content.transform(&subject).unwrap().unwrap();
         assert_eq!(String::from_utf8(made).unwrap(), r#"{"z":1,"a":"n"}"#);
     }
 }

@@ -7,6 +7,17 @@ use serde_json::{Map, Value, json};
 
 use super::*;
 
+pub(crate) fn subject(body: &[u8]) -> Subject<'_> {
+    Subject {
+        topic: "t",
+        partition: PartitionId(3),
+        offset: RecordOffset::try_from(42).unwrap(),
+        key: Some(b"k"),
+        timestamp: 1_700_000_000_000,
+        body,
+    }
+}
+
 fn path(text: &str) -> Path {
     Path::parse(text).unwrap()
 }
@@ -244,13 +255,18 @@ fn bodies_and_what_is_made_of_them_are_bounded() {
 fn with_stop_a_body_that_cannot_be_projected_is_an_error_before_it_is_taken_in() {
     let content = |on_error| Content {
         filter: None,
-        projection: Some(projection(&[("a", "a")])),
+        condition: None,
+        transform: Some(Transform::Projection(projection(&[("a", "a")]))),
         on_error,
     };
-    assert!(content(OnError::Stop).admits(b"{").is_err());
-    assert_eq!(content(OnError::Stop).admits(b"{}"), Ok(true));
+    assert!(content(OnError::Stop).admits(&subject(b"{")).is_err());
+    assert_eq!(content(OnError::Stop).admits(&subject(b"{}")), Ok(true));
     for on_error in [OnError::Skip, OnError::Push] {
-        assert_eq!(content(on_error).admits(b"{"), Ok(true), "its push finds out");
+        assert_eq!(
+            content(on_error).admits(&subject(b"{")),
+            Ok(true),
+            "its push finds out"
+        );
     }
 }
 

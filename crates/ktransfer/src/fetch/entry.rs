@@ -5,20 +5,20 @@ use tokio::time::Instant;
 
 use super::{Broken, Fetch};
 use crate::config::OnUndecodable;
-use crate::content::OnError;
+use crate::content::{OnError, Subject};
 use crate::ledger::Entry;
 use crate::methods::MethodCheck;
 
 impl Fetch {
     /// How a record is entered: to be pushed, or done without.
-    pub(super) fn entry(&mut self, offset: RecordOffset, value: &[u8]) -> Result<Entry, Broken> {
+    pub(super) fn entry(&mut self, subject: &Subject<'_>) -> Result<Entry, Broken> {
         let module = &self.source.module;
         let (methods, content) = (module.methods.is_some(), module.content.is_some());
-        if methods && self.by_method(offset, value)? == Entry::Done {
+        if methods && self.by_method(subject.offset, subject.body)? == Entry::Done {
             return Ok(Entry::Done);
         }
         if content {
-            return self.by_content(offset, value);
+            return self.by_content(subject);
         }
         Ok(Entry::Pending)
     }
@@ -55,12 +55,12 @@ impl Fetch {
         }
     }
 
-    fn by_content(&mut self, offset: RecordOffset, value: &[u8]) -> Result<Entry, Broken> {
+    fn by_content(&mut self, subject: &Subject<'_>) -> Result<Entry, Broken> {
         let module = &self.source.module;
         let Some(content) = &module.content else {
             return Ok(Entry::Pending);
         };
-        let error = match content.admits(value) {
+        let error = match content.admits(subject) {
             Ok(true) => return Ok(Entry::Pending),
             Ok(false) => {
                 self.source.meters.filtered.increment(1);
@@ -73,7 +73,7 @@ impl Fetch {
             tracing::warn!(
                 module = module.name,
                 partition = self.assignment.partition.0,
-                offset = offset.get(),
+                offset = subject.offset.get(),
                 lines_held_back = held_back,
                 policy = ?content.on_error,
                 error = &error as &dyn std::error::Error,

@@ -34,6 +34,15 @@ pub(super) const KEYS: &[Key] = &[
         changed: "New.",
     },
     Key {
+        path: "filter_expr",
+        kind: Kind::Text,
+        need: Need::Optional,
+        meaning: "Push only records for which this CEL expression is true, such as `body.type == 'order' && body.total > 100`. It \
+                  speaks of `body`, `topic`, `partition`, `offset`, `key` (null without) and `timestamp` (ms). No loops and no \
+                  regular expressions; at most 4096 bytes, 64 references and 16 `+`, on bodies up to 64 KiB.",
+        changed: "New.",
+    },
+    Key {
         path: "project",
         kind: Kind::Section,
         need: Need::Optional,
@@ -49,11 +58,19 @@ pub(super) const KEYS: &[Key] = &[
         changed: "New.",
     },
     Key {
+        path: "transform_expr",
+        kind: Kind::Text,
+        need: Need::Optional,
+        meaning: "Push the map that this CEL expression makes, such as `{'id': body.order.id, 'from': topic}`, in the form of the \
+                  body. As `filter_expr`; not beside `project`.",
+        changed: "New.",
+    },
+    Key {
         path: "on_error",
         kind: Kind::OneOf(&["skip", "push", "stop"]),
         need: Need::Default("skip"),
-        meaning: "With `filter` or `project`, what happens to a record whose body cannot be read: neither JSON object nor \
-                  MessagePack map, broken, or over 4 MiB. `skip` it (counted and logged), `push` it as it is, or `stop` its partition \
+        meaning: "With one of these keys, what happens to a record whose body cannot be read (neither JSON object nor MessagePack \
+                  map, broken, or over 4 MiB) or for which an expression has no value. `skip` it (counted and logged), `push` it as it is, or `stop` its partition \
                   there.",
         changed: "New.",
     },
@@ -63,6 +80,8 @@ pub(super) const KEYS: &[Key] = &[
 #[derive(Clone, Debug, Deserialize)]
 pub(in crate::config) struct ContentFile {
     pub(in crate::config) filter: Option<FilterFile>,
+    pub(in crate::config) filter_expr: Option<String>,
+    pub(in crate::config) transform_expr: Option<String>,
     #[serde(default, deserialize_with = "pairs")]
     pub(in crate::config) project: Option<Vec<(String, String)>>,
     pub(in crate::config) on_error: OnError,
