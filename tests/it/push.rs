@@ -13,6 +13,8 @@ mod methods;
 #[cfg(test)]
 mod order;
 #[cfg(test)]
+mod php;
+#[cfg(test)]
 mod raw;
 mod retries;
 mod secure;
