@@ -14,6 +14,7 @@ mod wire;
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -42,6 +43,7 @@ pub struct Link {
     connection: Pin<Box<Connection<TokioIo<Socket>, Payload>>>,
     turns: Turns,
     wire: Rc<Wire>,
+    peer: SocketAddr,
     /// Empty: that of the last answer, for the next request.
     headers: HeaderMap,
     /// Whether an exchange has succeeded on it: the backend may have closed it since.
@@ -52,6 +54,8 @@ pub struct Link {
 pub struct Dial<'a> {
     /// `host:port`.
     pub address: &'a str,
+    /// What that is known to stand for, to be tried one after the other; empty = look it up.
+    pub known: Vec<SocketAddr>,
     /// What makes it secure, and the name in the server's certificate; `None` = nothing does.
     pub tls: Option<(TlsConnector, ServerName<'static>)>,
 }
@@ -184,7 +188,7 @@ impl Link {
             let timeout = until.map_or(Poll::Pending, |until| timer.poll(cx, until));
             timeout.map(|()| Err(ConnectError::Timeout))
         });
-        let stream = stream.await?;
+        let (stream, peer) = stream.await?;
         let socket = TokioIo::new(Socket::new(stream, Rc::clone(&wire)));
         let (sender, connection) = http1::handshake(socket).await.map_err(ConnectError::Handshake)?;
         Ok(Self {
@@ -192,9 +196,16 @@ impl Link {
             connection: Box::pin(connection),
             turns: Turns::new(),
             wire,
+            peer,
             headers: HeaderMap::new(),
             used: false,
         })
+    }
+
+    /// The other end.
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
     }
 
     /// An empty map for the headers of the next request, in the memory that the last exchange used for its own.
@@ -251,17 +262,21 @@ impl Link {
 }
 
 impl Dial<'_> {
-    async fn open(&self, wire: Rc<Wire>) -> Result<Stream, ConnectError> {
-        let stream = TcpStream::connect(self.address).await;
+    async fn open(&self, wire: Rc<Wire>) -> Result<(Stream, SocketAddr), ConnectError> {
+        let stream = match &*self.known {
+            [] => TcpStream::connect(self.address).await,
+            known => TcpStream::connect(known).await,
+        };
         let stream = stream.map_err(ConnectError::Refused)?;
+        let peer = stream.peer_addr().map_err(ConnectError::Refused)?;
         stream.set_nodelay(true).map_err(ConnectError::Refused)?;
         let Some((connector, name)) = &self.tls else {
-            return Ok(Stream::Plain(stream));
+            return Ok((Stream::Plain(stream), peer));
         };
         // Nothing is shut here: there is no deadline before a request begins.
         let shaken = connector.connect(name.clone(), Gate::new(stream, wire));
         let stream = shaken.await.map_err(ConnectError::Tls)?;
-        Ok(Stream::Tls(Box::new(stream)))
+        Ok((Stream::Tls(Box::new(stream)), peer))
     }
 }
 

@@ -48,6 +48,8 @@ pub const RESTARTS: &str = "ktransfer_module_restarts_total";
 pub const HEADERS_LEFT_OUT: &str = "ktransfer_record_headers_left_out_total";
 /// 1 while certificates or secrets of the module have changed to what cannot be used.
 pub const FILES_REFUSED: &str = "ktransfer_module_files_refused";
+/// Servers that get no pushes for a while, because their last ones have failed: see [`crate::balance`].
+pub const SET_ASIDE: &str = "ktransfer_servers_set_aside";
 /// 1 while the module's backends take nothing: see [`crate::outage`].
 pub const BACKEND_DOWN: &str = "ktransfer_backend_down";
 /// Entries of `module_enabled` that cannot run: a wrong or missing file, listed twice, no name. Without label.
@@ -116,6 +118,11 @@ pub struct Meters {
 /// Counts a module's headers of records that are not forwarded.
 pub fn headers_left_out(module: &str) -> Counter {
     counter!(HEADERS_LEFT_OUT, "module" => module.to_owned())
+}
+
+/// How many of a module's servers are set aside.
+pub fn servers_set_aside(module: &str) -> Gauge {
+    gauge!(SET_ASIDE, "module" => module.to_owned())
 }
 
 /// Whether what the module's certificates and secrets have changed to is refused.

@@ -36,6 +36,7 @@ use crate::files;
 use crate::key::{KeyHasher, OrderBy};
 use crate::lease::Lease;
 use crate::meters::Meters;
+use crate::names;
 use crate::reread::Reread;
 use crate::target::{Target, TargetError};
 use crate::worker::Worker;
@@ -174,6 +175,10 @@ impl Running {
         let dispatcher = Rc::new(RefCell::new(dispatcher));
         let target = Rc::new(Target::new(module.clone()).map_err(ModuleError::Target)?);
         let mut tasks = workers(bounds.workers, &dispatcher, &target, &meters);
+        if let Some(interval) = target.module().dns_refresh {
+            let names = names::follow(Rc::clone(&target), interval);
+            tasks.spawn_local(names.map(|never| match never {}));
+        }
         tasks.spawn_local(files::follow(Rc::clone(&target)).map(|never| match never {}));
         tasks.spawn_local(serve_main_queue(Arc::clone(&consumer)));
         let source = Rc::new(Source {

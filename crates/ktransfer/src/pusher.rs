@@ -13,6 +13,7 @@ use kcommon::kafka::PartitionId;
 use tokio::time::Instant;
 
 use crate::adaptive::Sign;
+use crate::balance::Ended;
 use crate::content::{ContentError, Subject};
 use crate::link::{Answer, ConnectError, Control, ExchangeError, Link, Timer};
 use crate::meters::Meters;
@@ -101,7 +102,7 @@ impl Pusher {
     #[must_use]
     pub fn new(target: Rc<Target>, meters: Rc<Meters>) -> Self {
         Self {
-            links: (0..target.len()).map(|_| None).collect(),
+            links: (0..target.servers().len()).map(|_| None).collect(),
             target,
             meters,
             timer: Timer::new(),
@@ -150,19 +151,20 @@ impl Pusher {
         (uri, partition): (Uri, PartitionId),
         control: &impl Control,
     ) -> Result<(), AttemptError> {
-        let number = self.target.next_server();
+        let choice = self.target.servers().next();
         let shot = Shot {
             record,
             partition,
             uri,
             value: self.body.clone().unwrap_or_else(|| record.value()),
         };
-        let mut outcome = self.exchange(&shot, number, control).await;
+        let mut outcome = self.exchange(&shot, choice.server, control).await;
         if matches!(outcome, Err(AttemptError::Exchange(ExchangeError::Stale))) {
             self.meters.repeated.increment(1);
-            outcome = self.exchange(&shot, number, control).await;
+            outcome = self.exchange(&shot, choice.server, control).await;
         }
         let outcome = outcome.and_then(|answer| self.judge(&answer));
+        self.target.servers().ended(&choice, ended(&outcome));
         self.note(&outcome);
         outcome
     }
@@ -204,13 +206,18 @@ impl Pusher {
         control: &impl Control,
     ) -> Result<Answer, AttemptError> {
         let target = Rc::clone(&self.target);
-        let server = target.server(number).expect("the target numbers its own servers");
+        let server = target
+            .servers()
+            .get(number)
+            .expect("the target numbers its own servers");
         let open = self.links.get_mut(number).and_then(Option::take);
+        let open = open.filter(|link| server.has(link.peer()));
         let limits = target.limits();
         let mut link = match open {
             Some(link) => link,
             None => {
-                let connected = Link::connect(&target.dial(server), limits, &mut self.timer, control).await;
+                let connected =
+                    Link::connect(&target.servers().dial(server), limits, &mut self.timer, control).await;
                 connected.map_err(AttemptError::Connect)?
             }
         };
@@ -225,3 +232,16 @@ impl Pusher {
         Ok(answer)
     }
 }
+
+/// What the outcome says about the server.
+fn ended(outcome: &Result<(), AttemptError>) -> Ended {
+    match outcome {
+        Err(error) if error.is_ours() => Ended::Ours,
+        Err(AttemptError::Connect(_) | AttemptError::Exchange(_)) => Ended::Failed,
+        Err(AttemptError::Answer(status, _)) if status.is_server_error() => Ended::Failed,
+        Ok(()) | Err(_) => Ended::Answered,
+    }
+}
+
+#[cfg(test)]
+mod tests;

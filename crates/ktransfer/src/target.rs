@@ -1,26 +1,23 @@
 //! Where a module's records go: its servers by turns, with the request of each made ready as far as it is the same for
 //! all records.
 
-use std::cell::{Cell, RefCell};
-use std::sync::Arc;
+use std::cell::RefCell;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use hyper::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, InvalidHeaderValue};
+use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
 use hyper::http::uri::InvalidUri;
 use hyper::{Request, Uri};
 use kcommon::kafka::PartitionId;
-use rustls::ClientConfig;
-use rustls::pki_types::{InvalidDnsNameError, ServerName};
-use tokio_rustls::TlsConnector;
 
 use crate::config;
 use crate::dress::Dress;
 use crate::files::{BadFile, Files};
-use crate::link::{Dial, Limits};
+use crate::link::Limits;
 use crate::methods::MethodCheck;
 use crate::outage::Outage;
 use crate::record::{Record, Value};
+use crate::servers::{Server, ServerError, Servers};
 use crate::throttle::Throttle;
 use crate::uri::{Placeholders, UriTooLong};
 
@@ -33,16 +30,12 @@ const LOG_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Target {
     module: config::Module,
-    servers: Vec<Server>,
+    servers: Servers,
     limits: Limits,
-    /// `None` = http.
-    tls: RefCell<Option<Arc<ClientConfig>>>,
     /// `None` = the value as it is.
     dress: Option<Dress>,
     /// `Content-Length` by the length of the body, of short ones that have come: writing it anew takes two allocations.
     lengths: RefCell<Vec<Option<HeaderValue>>>,
-    /// The server of the next attempt.
-    turn: Cell<usize>,
     /// Whether the servers take anything.
     pub outage: RefCell<Outage>,
     /// Of the lines about attempts that will be repeated.
@@ -51,25 +44,12 @@ pub struct Target {
     pub losses: RefCell<Throttle>,
 }
 
-/// One backend server.
-#[derive(Debug)]
-pub struct Server {
-    /// `host:port`.
-    pub address: String,
-    headers: HeaderMap,
-    /// The name in its certificate; `None` = http.
-    name: Option<ServerName<'static>>,
-}
-
 /// Why a module's servers cannot be pushed to.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
-    /// A server's address cannot stand in a `Host` header.
-    #[error("a backend server's address is no legal Host header")]
-    Host(#[source] InvalidHeaderValue),
-    /// A server's name cannot stand in a certificate.
-    #[error("a backend server's name is none that a certificate can have; set protocol.tls.server_name")]
-    Name(#[source] InvalidDnsNameError),
+    /// A server cannot be.
+    #[error(transparent)]
+    Server(#[from] ServerError),
     /// A certificate or a secret has become unusable.
     #[error("a file that the module names cannot be used")]
     File(#[source] BadFile),
@@ -107,32 +87,14 @@ pub enum UnpushableError {
 }
 
 impl Target {
-    /// The target of a module. A server's own address is its `Host` unless the module names another. Reads certificates and secrets.
+    /// The target of a module. Reads certificates and secrets.
     ///
     /// # Errors
     /// See [`TargetError`].
     pub fn new(module: config::Module) -> Result<Self, TargetError> {
-        let servers = module.backend_servers.iter().map(|server| {
-            let address = server.to_string();
-            let mut headers = module.headers.clone();
-            let host = match &module.host {
-                Some(host) => host.clone(),
-                None => HeaderValue::from_str(&address).map_err(TargetError::Host)?,
-            };
-            headers.insert(HOST, host);
-            let name = module.tls.as_ref().map(|tls| match &tls.server_name {
-                Some(name) => Ok(name.clone()),
-                None => ServerName::try_from(server.host().to_owned()).map_err(TargetError::Name),
-            });
-            Ok(Server {
-                address,
-                headers,
-                name: name.transpose()?,
-            })
-        });
         let files = Files::load(&module).map_err(TargetError::File)?;
         Ok(Self {
-            servers: servers.collect::<Result<_, _>>()?,
+            servers: Servers::new(&module, files.tls)?,
             limits: Limits {
                 connect: module.connect_timeout,
                 write: module.write_timeout,
@@ -140,11 +102,9 @@ impl Target {
                 answer_bytes: module.max_response_bytes,
                 kept_bytes: module.rules.body.as_ref().map(|rule| rule.max_bytes),
             },
-            tls: RefCell::new(files.tls),
             dress: Dress::new(&module, files.credentials),
             module,
             lengths: RefCell::default(),
-            turn: Cell::new(0),
             outage: RefCell::default(),
             failures: RefCell::new(Throttle::new(LOG_INTERVAL)),
             losses: RefCell::new(Throttle::new(LOG_INTERVAL)),
@@ -153,7 +113,7 @@ impl Target {
 
     /// Certificates and secrets have changed: they hold for new connections and new pushes.
     pub fn replace_files(&self, files: Files) {
-        self.tls.replace(files.tls);
+        self.servers.replace_tls(files.tls);
         if let Some(dress) = &self.dress {
             dress.replace(files.credentials);
         }
@@ -171,44 +131,10 @@ impl Target {
         &self.limits
     }
 
-    /// The number of servers, at least one.
+    /// The servers.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.servers.len()
-    }
-
-    /// Never true: a module without servers is refused when it is read.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.servers.is_empty()
-    }
-
-    /// The server of this attempt: every attempt of any worker takes the next one.
-    #[must_use]
-    pub fn next_server(&self) -> usize {
-        let turn = self.turn.get();
-        self.turn.set((turn + 1) % self.servers.len().max(1));
-        turn
-    }
-
-    /// A server by the number that [`Target::next_server`] gave.
-    #[must_use]
-    pub fn server(&self, number: usize) -> Option<&Server> {
-        self.servers.get(number)
-    }
-
-    /// How a connection to a server is made.
-    #[must_use]
-    pub fn dial<'a>(&self, server: &'a Server) -> Dial<'a> {
-        Dial {
-            address: &server.address,
-            tls: self
-                .tls
-                .borrow()
-                .clone()
-                .map(TlsConnector::from)
-                .zip(server.name.clone()),
-        }
+    pub fn servers(&self) -> &Servers {
+        &self.servers
     }
 
     /// Writes the record's URI into `buffer`.
@@ -344,7 +270,7 @@ backend_servers:
         let target = Target::new(module).unwrap();
         let mut record = record(b"a b");
         record.failures = 4;
-        let request = target.request(target.server(0).unwrap(), &shot(&record), HeaderMap::new());
+        let request = target.request(target.servers().get(0).unwrap(), &shot(&record), HeaderMap::new());
         assert_eq!(request.method(), hyper::Method::PUT);
         assert_eq!(request.body()[..], b"m=a+b&p=3&o=7"[..]);
         let header = |name: &str| request.headers()[name].to_str().unwrap();
@@ -367,7 +293,7 @@ backend_servers:
         // The file has changed.
         std::fs::write(&secret, "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA").unwrap();
         target.replace_files(Files::load(target.module()).unwrap());
-        let request = target.request(target.server(0).unwrap(), &shot(&record), HeaderMap::new());
+        let request = target.request(target.servers().get(0).unwrap(), &shot(&record), HeaderMap::new());
         assert_eq!(
             request.headers()["authorization"],
             "Bearer whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
@@ -384,7 +310,7 @@ backend_servers:
         let target = Target::new(module).unwrap();
         let mut headers = HeaderMap::new();
         for (nth, length) in [5, 0, SHORT, 5, SHORT + 1, 0].into_iter().enumerate() {
-            let server = target.server(nth % 2).unwrap();
+            let server = target.servers().get(nth % 2).unwrap();
             let value = vec![b'x'; length];
             let record = record(&value);
             let request = target.request(server, &shot(&record), headers);

@@ -13,8 +13,11 @@ use kcommon::config::{Document, HostPort, Invalid, Problem};
 use kcommon::kafka::TopicName;
 use kcommon::kafka::options::Options;
 
-use super::module_file::{AuthFile, FormFile, InitialOffset, ModuleFile, OnUndecodable, TlsFile};
+use super::module_file::{
+    AuthFile, BalanceFile, FormFile, InitialOffset, ModuleFile, OnUndecodable, TlsFile,
+};
 use crate::auth;
+use crate::balance;
 use crate::content::Content;
 use crate::form::Form;
 use crate::key::OrderBy;
@@ -68,8 +71,12 @@ pub struct Module {
     pub rules: Rules,
     /// Bytes of an answer's body that are read; a longer one ends its connection.
     pub max_response_bytes: usize,
-    /// The servers, by turns; at least one.
+    /// The servers; at least one.
     pub backend_servers: Vec<HostPort>,
+    /// Time between two lookups of their names; none = for each connection.
+    pub dns_refresh: Option<Duration>,
+    /// How one of them is chosen; none = by turns.
+    pub balance: Option<balance::Settings>,
     /// Connections.
     pub worker_num: NonZeroUsize,
     /// Pushes in flight at most; the smaller of this and [`Module::worker_num`] counts.
@@ -114,6 +121,7 @@ impl Module {
         let tls = TlsFile::settings(document, &mut problems);
         let order = order::order(document, &mut problems);
         let auth = AuthFile::settings(document, &mut problems);
+        let balance = BalanceFile::settings(document, &mut problems);
         let form = FormFile::form(document, &mut problems);
         let options = file.librdkafka.read("", document, &mut problems);
         Invalid::check(problems)?;
@@ -142,6 +150,8 @@ impl Module {
             rules,
             max_response_bytes: protocol.max_response_bytes,
             backend_servers: file.backend_servers.clone(),
+            dns_refresh: limit(file.dns_refresh_ms),
+            balance,
             worker_num: at_least_one(file.worker_num),
             window_size: at_least_one(file.window_size),
             max_uncommitted: at_least_one(file.max_uncommitted),

@@ -1,6 +1,7 @@
 //! A module file, `modules/<name>.yaml`: its keys, and the struct it is read into.
 
 mod auth;
+mod balance;
 mod content;
 mod form;
 mod order;
@@ -12,6 +13,7 @@ use serde::Deserialize;
 
 use super::cluster::{self, LibrdkafkaFile};
 pub(super) use auth::AuthFile;
+pub(super) use balance::BalanceFile;
 use content::ContentFile;
 pub(super) use form::FormFile;
 use order::OrderFile;
@@ -30,6 +32,7 @@ pub const MODULE_SCHEMA: Schema = Schema {
         ("protocol", auth::KEYS),
         ("protocol", tls::KEYS),
         ("", HOW),
+        ("", balance::KEYS),
         ("", outcome::FAILURE),
         ("", order::KEYS),
         ("", content::KEYS),
@@ -152,7 +155,7 @@ const HOW: &[Key] = &[
         path: "backend_servers",
         kind: Kind::HostPorts { min: 1 },
         need: Need::Required,
-        meaning: "The servers that take the pushes, by turns.",
+        meaning: "The servers that take the pushes, by turns unless `balance` says otherwise.",
         changed: "A failed push is tried again on the next server.",
     },
     Key {
@@ -249,6 +252,8 @@ pub(super) struct ModuleFile {
     pub(super) content: ContentFile,
     pub(super) protocol: ProtocolFile,
     pub(super) backend_servers: Vec<HostPort>,
+    pub(super) dns_refresh_ms: u64,
+    pub(super) balance: Option<BalanceFile>,
     pub(super) worker_num: usize,
     pub(super) window_size: usize,
     pub(super) max_uncommitted: usize,

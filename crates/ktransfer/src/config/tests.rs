@@ -192,6 +192,26 @@ fn every_key_that_the_original_requires_is_required() {
 /// A key of the example with a wrong value, and what the message must hold.
 const WRONG: &[(&str, &str, &str)] = &[
     (
+        "worker_num:",
+        "balance: {policy: fastest}\nworker_num:",
+        "balance.policy: is \"fastest\"; allowed: turns, least_in_flight",
+    ),
+    (
+        "worker_num:",
+        "balance:\n weights:\n  10.1.2.9:80: 2\nworker_num:",
+        "m.yaml:16:3: balance.weights.10.1.2.9:80: is none of backend_servers",
+    ),
+    (
+        "worker_num:",
+        "balance: {weights: {'10.1.2.1:80': 0}}\nworker_num:",
+        "balance.weights.10.1.2.1:80: is 0; allowed: a whole number from 1 to 1000",
+    ),
+    (
+        "worker_num:",
+        "balance: {set_aside_ms: 100, set_aside_max_ms: 50}\nworker_num:",
+        "balance.set_aside_max_ms: is shorter than balance.set_aside_ms",
+    ),
+    (
         "name: http",
         "name: http\n form: forms",
         "protocol.form: is \"forms\"; allowed: raw, form, envelope, cloudevents_binary, cloudevents_structured",

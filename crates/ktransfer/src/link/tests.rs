@@ -102,7 +102,13 @@ async fn connect<const N: usize>(script: [Act; N]) -> Link {
 }
 
 async fn connect_to(address: &str) -> Link {
-    dial(&Dial { address, tls: None }).await.unwrap()
+    dial(&Dial {
+        address,
+        known: Vec::new(),
+        tls: None,
+    })
+    .await
+    .unwrap()
 }
 
 async fn dial(dial: &Dial<'_>) -> Result<Link, ConnectError> {
@@ -298,6 +304,7 @@ async fn a_refused_connection_says_so() {
     drop(listener);
     let refused = dial(&Dial {
         address: &address,
+        known: Vec::new(),
         tls: None,
     })
     .await;

@@ -65,6 +65,10 @@ pub const HELP: &[(&str, &str)] = &[
         "Headers of records that could not be forwarded: HTTP cannot carry them, or there were too many.",
     ),
     (
+        "ktransfer_servers_set_aside",
+        "Servers that get no pushes for a while, because their last ones have failed.",
+    ),
+    (
         "ktransfer_module_files_refused",
         "1 while certificates or secrets of a module have changed to what cannot be used.",
     ),

@@ -49,6 +49,7 @@ async fn connect(address: SocketAddr, settings: &Settings) -> Result<Link, Conne
     let address = address.to_string();
     dial(&Dial {
         address: &address,
+        known: Vec::new(),
         tls: Some((tls, name)),
     })
     .await
@@ -182,6 +183,7 @@ async fn a_handshake_without_end_is_a_connection_that_timed_out() {
     let tls = TlsConnector::from(authority.settings().load().unwrap());
     let dial = Dial {
         address: &address,
+        known: Vec::new(),
         tls: Some((tls, ServerName::try_from("localhost").unwrap())),
     };
     let outcome = Link::connect(&dial, &limits, &mut Timer::new(), &Open(Cell::new(true))).await;
