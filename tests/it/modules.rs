@@ -2,6 +2,8 @@
 //! topic and its offsets.
 
 #[cfg(test)]
+mod admin;
+#[cfg(test)]
 mod clusters;
 #[cfg(test)]
 mod files;

@@ -16,6 +16,17 @@ pub struct Tool {
     pub run: fn() -> Result<(), String>,
 }
 
+/// A word that calls a program of its own inside the binary, which reads the rest of the command line itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Program {
+    /// The word.
+    pub word: &'static str,
+    /// One sentence for `--help`.
+    pub about: &'static str,
+    /// Runs it with what follows the word. An error is told to the person and ends with status 1.
+    pub run: fn(Vec<OsString>) -> Result<(), String>,
+}
+
 /// What a daemon's binary is: its name, its version, one sentence about it, and its tools.
 #[derive(Clone, Copy, Debug)]
 pub struct Binary {
@@ -27,15 +38,19 @@ pub struct Binary {
     pub about: &'static str,
     /// Its tools.
     pub tools: &'static [Tool],
+    /// Its programs.
+    pub programs: &'static [Program],
 }
 
 /// What the command line asks for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Asked<'t, A> {
     /// The daemon itself.
     Daemon(A),
     /// One of its tools.
     Tool(&'t Tool),
+    /// One of its programs, and what it is to read.
+    Program(&'t Program, Vec<OsString>),
 }
 
 /// How the daemon is asked for.
@@ -76,11 +91,23 @@ pub fn parse(
             .subcommand_required(true)
             .subcommand(command)
     });
+    let programs = binary.programs.iter().map(|program| {
+        let rest = Arg::new("rest")
+            .action(ArgAction::Append)
+            .value_parser(value_parser!(OsString))
+            .allow_hyphen_values(true)
+            .trailing_var_arg(true);
+        Command::new(program.word)
+            .about(program.about)
+            .disable_help_flag(true)
+            .arg(rest)
+    });
     let command = Command::new(binary.name)
         .version(binary.version)
         .about(binary.about)
         .args_conflicts_with_subcommands(true)
         .subcommands(tools)
+        .subcommands(programs)
         .arg(file)
         .arg(check);
     let mut matches = command.try_get_matches_from(args)?;
@@ -88,6 +115,12 @@ pub fn parse(
         && let Some(tool) = binary.tools.iter().find(|tool| tool.words[0] == word)
     {
         return Ok(Asked::Tool(tool));
+    }
+    if let Some((word, rest)) = matches.subcommand()
+        && let Some(program) = binary.programs.iter().find(|program| program.word == word)
+    {
+        let rest = rest.get_many("rest").unwrap_or_default();
+        return Ok(Asked::Program(program, rest.cloned().collect()));
     }
     Ok(Asked::Daemon(Args {
         file: matches
@@ -110,6 +143,11 @@ mod tests {
             about: "Makes a token",
             run: || Ok(()),
         }],
+        programs: &[Program {
+            word: "ctl",
+            about: "Talks to a daemon",
+            run: |_rest| Ok(()),
+        }],
     };
 
     fn asked(words: &[&str]) -> Result<Asked<'static, Args>, clap::Error> {
@@ -119,7 +157,7 @@ mod tests {
     fn args(words: &[&str]) -> Args {
         match asked(words).unwrap() {
             Asked::Daemon(args) => args,
-            Asked::Tool(tool) => panic!("{tool:?}"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -160,5 +198,16 @@ mod tests {
     fn a_wrong_word_is_a_usage_error_and_the_version_is_not() {
         assert_eq!(asked(&["kproxy", "--chekc"]).unwrap_err().exit_code(), 2);
         assert_eq!(asked(&["kproxy", "--version"]).unwrap_err().exit_code(), 0);
+    }
+
+    #[test]
+    fn a_program_reads_the_rest_of_the_line_itself() {
+        let Asked::Program(program, rest) =
+            asked(&["kproxy", "ctl", "list", "--url", "x", "--help"]).unwrap()
+        else {
+            panic!("a program")
+        };
+        assert_eq!(program.word, "ctl");
+        assert_eq!(rest, ["list", "--url", "x", "--help"]);
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::cli::{Asked, Binary, Tool};
+use crate::cli::{Asked, Binary};
 use crate::shutdown::{Signals, Stop};
 use crate::supervisor::Supervisor;
 use crate::{admin, cli, config, logging, meters, readiness, tls};
@@ -129,7 +129,8 @@ where
 {
     let args = match cli::parse(&daemon.binary, std::env::args_os()) {
         Ok(Asked::Daemon(args)) => args,
-        Ok(Asked::Tool(tool)) => return work(daemon, tool),
+        Ok(Asked::Tool(tool)) => return worked(daemon, (tool.run)()),
+        Ok(Asked::Program(program, rest)) => return worked(daemon, (program.run)(rest)),
         Err(usage) => {
             // A closed stdout or stderr leaves nobody to tell.
             drop(usage.print());
@@ -156,8 +157,8 @@ where
     }
 }
 
-fn work(daemon: &Daemon, tool: &Tool) -> ExitCode {
-    match (tool.run)() {
+fn worked(daemon: &Daemon, outcome: Result<(), String>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("{}: {message}", daemon.binary.name);

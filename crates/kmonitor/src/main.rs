@@ -12,6 +12,7 @@ fn main() -> ExitCode {
             version: env!("CARGO_PKG_VERSION"),
             about: "Tells how far each ktransfer module is behind in each partition.",
             tools: &[],
+            programs: &[],
         },
         admin_port: 5033,
         metrics: kmonitor::METRICS,

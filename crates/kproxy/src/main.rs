@@ -11,6 +11,7 @@ const DAEMON: Daemon = Daemon {
         version: env!("CARGO_PKG_VERSION"),
         about: "POST /commit puts the body into Kafka",
         tools: &kproxy::TOOLS,
+        programs: &[],
     },
     admin_port: 5031,
     metrics: kproxy::METRICS,

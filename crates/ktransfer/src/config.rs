@@ -12,8 +12,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kcommon::config::{self, Document, Invalid};
+use kcommon::config::{self, Document, Invalid, Problem};
 use kcommon::daemon::Base;
+use kcommon::secret::Secret;
 
 pub use cluster::{Cluster, Clusters};
 pub use main_file::MAIN_SCHEMA;
@@ -21,6 +22,9 @@ pub use module::Module;
 pub use module_file::{InitialOffset, MODULE_SCHEMA, OnUndecodable};
 
 use main_file::{MainFile, Wanted};
+
+/// The shortest token of the admin server, in bytes.
+const SHORTEST_TOKEN: usize = 16;
 
 /// The main file, checked, with its modules.
 #[derive(Clone, Debug)]
@@ -31,6 +35,8 @@ pub struct Main {
     pub clusters: Clusters,
     /// Bytes of bodies that all modules together hold.
     pub body_budget_bytes: usize,
+    /// Who may change anything over the admin server; none = nobody.
+    pub token: Option<Secret>,
     /// The modules in the order of the file.
     pub modules: Vec<Enabled>,
     document: Arc<Document<MainFile>>,
@@ -107,15 +113,20 @@ pub fn read(path: &Path) -> Result<Main, Invalid> {
     let document: Document<MainFile> = config::load(path, &MAIN_SCHEMA)?;
     let mut problems = Vec::new();
     let clusters = cluster::clusters(&document, &mut problems);
+    let token = token(&document).unwrap_or_else(|problem| {
+        problems.push(problem);
+        None
+    });
     Invalid::check(problems)?;
     let modules = enabled(&document, &clusters)?;
     let file = &document.file;
-    let mut base = Base::new(file.log.clone(), file.admin.as_ref());
+    let mut base = Base::new(file.log.clone(), file.admin.as_ref().map(|admin| &admin.file));
     let broken = modules.iter().filter_map(|entry| entry.module.as_ref().err());
     base.tolerated = broken.cloned().flatten().collect();
     Ok(Main {
         base,
         clusters,
+        token,
         body_budget_bytes: file.body_budget_bytes,
         modules,
         document: Arc::new(document),
@@ -128,6 +139,24 @@ pub fn read(path: &Path) -> Result<Main, Invalid> {
 /// Every problem of the text.
 pub fn parse_module(path: &Path, name: &str, text: &str) -> Result<Module, Invalid> {
     Module::from_document(name, &config::parse(path, text, &MODULE_SCHEMA)?)
+}
+
+/// The token of the admin server.
+fn token(document: &Document<MainFile>) -> Result<Option<Secret>, Problem> {
+    let file = document
+        .file
+        .admin
+        .as_ref()
+        .and_then(|admin| admin.token_file.as_deref());
+    let Some(file) = file else { return Ok(None) };
+    let problem = |message: String| document.problem("admin.token_file", message);
+    let token = Secret::in_file(file).map_err(problem)?;
+    if token.reveal().len() < SHORTEST_TOKEN {
+        return Err(problem(format!(
+            "names {file}, which has less than {SHORTEST_TOKEN} characters"
+        )));
+    }
+    Ok(Some(token))
 }
 
 /// Every module that is to run.

@@ -40,6 +40,7 @@ use looks::Looks;
 use meters::Meters;
 use store::Store;
 
+pub(crate) use member::is_classic;
 pub use member::new_id;
 pub use parties::{Ended, Link, Module, Process};
 

@@ -9,6 +9,7 @@ mod eviction;
 mod flights;
 mod partition;
 mod pushing;
+mod standing;
 mod troubles;
 mod truncation;
 mod waits;
@@ -40,6 +41,7 @@ pub use admission::{Admitted, Fetched, Fullness};
 pub use eviction::{Gone, Restored};
 pub use flights::Seat;
 pub use pushing::End;
+pub use standing::{Oldest, Standing};
 pub use troubles::Trouble;
 
 /// The bounds of a module.

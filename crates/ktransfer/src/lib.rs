@@ -14,6 +14,7 @@ pub mod config;
 pub mod consumer;
 pub mod content;
 pub mod coordinator;
+pub mod ctl;
 pub mod dispatcher;
 pub mod dress;
 pub mod fetch;

@@ -11,6 +11,7 @@ const DAEMON: Daemon = Daemon {
         version: env!("CARGO_PKG_VERSION"),
         about: "Pushes the records of Kafka topics to HTTP backends, in order per key, at least once",
         tools: &[],
+        programs: &[ktransfer::ctl::PROGRAM],
     },
     admin_port: 5032,
     metrics: ktransfer::METRICS,

@@ -19,7 +19,7 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::Offset;
 use tokio::runtime::LocalOptions;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -30,7 +30,7 @@ use crate::budget::Budget;
 use crate::committer::Stored;
 use crate::config;
 use crate::consumer::{self, Brokers, Consumer, Prefetch};
-use crate::dispatcher::{Bounds, Dispatcher, Seat};
+use crate::dispatcher::{Bounds, Dispatcher, Seat, Standing};
 use crate::fetch::Source;
 use crate::files;
 use crate::key::{KeyHasher, OrderBy};
@@ -77,7 +77,12 @@ pub struct Start {
     pub latch: Latch,
     /// Says when the backends take nothing.
     pub backend: Latch,
+    /// From people who want to know how its partitions stand.
+    pub questions: mpsc::Receiver<Question>,
 }
+
+/// A question how the partitions stand: where the answer goes.
+pub type Question = oneshot::Sender<Vec<Standing>>;
 
 /// Why a module ended before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -127,6 +132,7 @@ pub fn run(start: Start) -> Result<(), ModuleError> {
 }
 
 struct Running {
+    questions: mpsc::Receiver<Question>,
     orders: mpsc::Receiver<Order>,
     reports: mpsc::Sender<Report>,
     lease: Lease,
@@ -166,6 +172,7 @@ impl Running {
             stored,
             latch,
             backend,
+            questions,
         } = start;
         let consumer = consumer::connect(&module.name, &brokers, prefetch).map_err(ModuleError::Client)?;
         let meters = Rc::new(Meters::new(&module.name));
@@ -193,6 +200,7 @@ impl Running {
         latch.ready();
         let now = Instant::now();
         Ok(Self {
+            questions,
             orders,
             reports,
             lease,
@@ -253,6 +261,7 @@ impl Running {
                     self.next_positions = self.next_positions.min(now + POSITIONS);
                 }
                 () = tokio::time::sleep_until(wake) => self.pass_time()?,
+                Some(question) = self.questions.recv() => self.answer(question),
             }
         }
     }

@@ -4,6 +4,7 @@
 
 mod fleet;
 mod life;
+pub mod operate;
 pub mod reload;
 mod seat;
 mod source;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use kcommon::daemon::{Context, Failure};
 use kcommon::readiness::{Latch, Readiness};
 use kcommon::watched::Watched;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +33,7 @@ use crate::lease::Lease;
 use crate::sessions::Keeper;
 use crate::watermarks::Watermarks;
 use fleet::{Fleet, Read};
+use operate::Operator;
 use reload::{Reloaded, Reloader, Requests};
 use states::States;
 
@@ -63,8 +65,7 @@ struct Cluster {
 /// # Errors
 /// A module could not be stopped in an orderly way.
 pub async fn run(config: config::Main, context: Context) -> Result<(), Failure> {
-    let hangup = signal(SignalKind::hangup());
-    let mut hangup = hangup.map_err(|error| Failure::new(format!("no signal handler: {error}")))?;
+    let mut hangup = hangup()?;
     for problem in &config.base.tolerated {
         tracing::error!(%problem, "wrong module configuration; the other modules run");
     }
@@ -78,7 +79,10 @@ pub async fn run(config: config::Main, context: Context) -> Result<(), Failure> 
         "ktransfer started"
     );
     let (reloader, mut requests) = Reloader::new();
-    context.admin.add(admin::routes(reloader));
+    let operator = Operator::new(&shared);
+    context
+        .admin
+        .add(admin::routes(reloader, operator, config.token.clone()));
     let mut following = Following {
         watched: Watched::new(config.sources()),
         fleet: Fleet::new(config, shared),
@@ -90,40 +94,20 @@ pub async fn run(config: config::Main, context: Context) -> Result<(), Failure> 
         keeping.spawn(keeper.run(stop_keeper.clone()));
     }
 
-    let outcome = loop {
-        let mut answer: Option<oneshot::Sender<Reloaded>> = None;
-        let asked_by = tokio::select! {
-            () = context.stop.requested() => break Ok(()),
-            // Does not end before it is told to, unless by a panic.
-            Some(_ended) = keeping.join_next() => {
-                break Err(Failure::new("the keeper of a ZooKeeper session ended; see the log, and report this"));
-            }
-            ended = following.fleet.ended() => match ended {
-                Ok(()) => continue,
-                Err(failure) => break Err(failure),
-            },
-            () = following.watched.changed() => "changed files",
-            _ = hangup.recv() => "SIGHUP",
-            asked = next(&mut requests) => {
-                answer = Some(asked);
-                "POST /reload"
-            }
-        };
-        let reloaded = tokio::select! {
-            () = context.stop.requested() => break Ok(()),
-            reloaded = following.reload(asked_by) => reloaded,
-        };
-        if let Some(answer) = answer {
-            // Whoever asked may have gone.
-            drop(answer.send(reloaded));
-        }
-    };
+    let outcome = following
+        .follow(&context, &mut keeping, &mut requests, &mut hangup)
+        .await;
     // Modules first: they need the session to commit and release.
     following.fleet.stop().await;
     stop_keeper.cancel();
     while keeping.join_next().await.is_some() {}
     tracing::info!("ktransfer stopped");
     outcome
+}
+
+fn hangup() -> Result<Signal, Failure> {
+    let taken = signal(SignalKind::hangup());
+    taken.map_err(|error| Failure::new(format!("no signal handler: {error}")))
 }
 
 /// The next request to read the configuration again. The end of those who ask is the end of the process.
@@ -189,6 +173,44 @@ struct Following {
 }
 
 impl Following {
+    /// Follows the files until the process is asked to stop.
+    async fn follow(
+        &mut self,
+        context: &Context,
+        keeping: &mut JoinSet<()>,
+        requests: &mut Requests,
+        hangup: &mut Signal,
+    ) -> Result<(), Failure> {
+        loop {
+            let mut answer: Option<oneshot::Sender<Reloaded>> = None;
+            let asked_by = tokio::select! {
+                () = context.stop.requested() => break Ok(()),
+                // Does not end before it is told to, unless by a panic.
+                Some(_ended) = keeping.join_next() => {
+                    break Err(Failure::new("the keeper of a ZooKeeper session ended; see the log, and report this"));
+                }
+                ended = self.fleet.ended() => match ended {
+                    Ok(()) => continue,
+                    Err(failure) => break Err(failure),
+                },
+                () = self.watched.changed() => "changed files",
+                _ = hangup.recv() => "SIGHUP",
+                asked = next(requests) => {
+                    answer = Some(asked);
+                    "POST /reload"
+                }
+            };
+            let reloaded = tokio::select! {
+                () = context.stop.requested() => break Ok(()),
+                reloaded = self.reload(asked_by) => reloaded,
+            };
+            if let Some(answer) = answer {
+                // Whoever asked may have gone.
+                drop(answer.send(reloaded));
+            }
+        }
+    }
+
     /// Reads all files again and lets the modules follow.
     async fn reload(&mut self, asked_by: &str) -> Reloaded {
         let last = self.fleet.main().clone();

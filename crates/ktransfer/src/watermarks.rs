@@ -124,6 +124,31 @@ impl Watermarks {
         .await
     }
 
+    /// The first offset of each of `partitions` whose record is of `time`, in milliseconds since 1970, or after it; where there is none, the
+    /// end of the log. All or nothing.
+    ///
+    /// # Errors
+    /// [`WatermarkError`]; ask again later.
+    pub async fn at_time(
+        &self,
+        session: &Session,
+        topic: &TopicName,
+        partitions: &[PartitionId],
+        time: i64,
+    ) -> Result<Vec<CommitOffset>, WatermarkError> {
+        let (topic, partitions) = (topic.clone(), partitions.to_vec());
+        self.ask(session, move |client| {
+            let ends = offsets(client, topic.as_str(), &partitions, Offset::End)?;
+            let found = offsets(client, topic.as_str(), &partitions, Offset::Offset(time))?;
+            let found = found.into_iter().zip(ends).map(|(found, end)| found.or(end));
+            let no_offset = KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset);
+            found
+                .map(|found| found.ok_or_else(|| no_offset.clone()))
+                .collect()
+        })
+        .await
+    }
+
     async fn ask<T: Send + 'static>(
         &self,
         session: &Session,
@@ -200,6 +225,20 @@ fn ends(
         LogEnd::Start => Offset::Beginning,
         LogEnd::End => Offset::End,
     };
+    let no_offset = KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset);
+    let found = offsets(client, topic, partitions, time)?.into_iter();
+    found
+        .map(|found| found.ok_or_else(|| no_offset.clone()))
+        .collect()
+}
+
+/// The offset of each partition at `time`, by one request to each leader; `None` where there is none.
+fn offsets(
+    client: &BaseConsumer,
+    topic: &str,
+    partitions: &[PartitionId],
+    time: Offset,
+) -> Result<Vec<Option<CommitOffset>>, KafkaError> {
     let mut asked = TopicPartitionList::with_capacity(partitions.len());
     for partition in partitions {
         asked.add_partition_offset(topic, partition.0, time)?;
@@ -207,14 +246,12 @@ fn ends(
     let answered = client.offsets_for_times(asked, PATIENCE)?;
     let offset = |partition: &PartitionId| {
         let no_offset = KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset);
-        let found = answered
-            .find_partition(topic, partition.0)
-            .ok_or(no_offset.clone())?;
+        let found = answered.find_partition(topic, partition.0).ok_or(no_offset)?;
         found.error()?;
-        match found.offset() {
-            Offset::Offset(number) => CommitOffset::try_from(number).map_err(|_sentinel| no_offset),
-            _ => Err(no_offset),
-        }
+        Ok(match found.offset() {
+            Offset::Offset(number) => CommitOffset::try_from(number).ok(),
+            _ => None,
+        })
     };
     partitions.iter().map(offset).collect()
 }

@@ -18,6 +18,7 @@ pub const MAIN_SCHEMA: Schema = Schema {
         ("", cluster::ZK_AUTH),
         ("", cluster::CLUSTERS),
         ("", ADMIN_KEYS),
+        ("", TOKEN),
     ],
 };
 
@@ -102,7 +103,7 @@ const KEYS: &[Key] = &[
 pub(super) struct MainFile {
     #[serde(flatten)]
     pub(super) log: logging::File,
-    pub(super) admin: Option<admin::File>,
+    pub(super) admin: Option<AdminFile>,
     #[serde(flatten)]
     pub(super) cluster: ClusterFile,
     #[serde(default)]
@@ -141,6 +142,24 @@ pub(super) fn fixed_keys_changed(before: &MainFile, after: &MainFile) -> Vec<&'s
     ];
     let changed = keys.into_iter().filter(|(_key, changed)| *changed);
     changed.map(|(key, _changed)| key).collect()
+}
+
+/// Beside what the admin server of every daemon has.
+const TOKEN: &[Key] = &[Key {
+    path: "admin.token_file",
+    kind: Kind::Text,
+    need: Need::Optional,
+    meaning: "File with the token that whoever changes anything over the admin server sends as `Authorization: Bearer ...`, at least 16 \
+              characters. Without it nothing can be changed there.",
+    changed: "New.",
+}];
+
+/// The section `admin`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct AdminFile {
+    #[serde(flatten)]
+    pub(super) file: admin::File,
+    pub(super) token_file: Option<String>,
 }
 
 /// What `module_enabled` says.

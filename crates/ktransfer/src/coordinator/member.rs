@@ -83,6 +83,11 @@ pub(super) fn read(znode: &[u8], topic: &TopicName) -> Result<Member, serde_json
     })
 }
 
+/// Whether this `ids` znode is that of a classic member.
+pub(crate) fn is_classic(znode: &[u8], topic: &TopicName) -> bool {
+    read(znode, topic).is_ok_and(|member| member.classic)
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

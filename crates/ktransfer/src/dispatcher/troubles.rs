@@ -46,6 +46,11 @@ impl Troubles {
         *known
     }
 
+    /// What is known of a record that has failed.
+    pub(super) fn of(&self, epoch: Epoch, seq: Seq) -> Option<&Trouble> {
+        self.0.get(&epoch)?.get(&seq)
+    }
+
     /// The record is done.
     pub(super) fn forget(&mut self, epoch: Epoch, seq: Seq) {
         if let Some(records) = self.0.get_mut(&epoch) {

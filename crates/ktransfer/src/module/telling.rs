@@ -3,12 +3,23 @@
 use kcommon::kafka::{PartitionId, RecordOffset};
 use tokio::time::Instant;
 
-use super::Running;
 use super::partitions::Fetching;
+use super::{Question, Running};
 use crate::dispatcher::Fullness;
 use crate::stall::Limit;
 
 impl Running {
+    /// Tells how the partitions stand.
+    pub(super) fn answer(&self, question: Question) {
+        let mut standings = self.dispatcher.borrow().standings(Instant::now());
+        for standing in &mut standings {
+            let fetching = self.fetching.get(&PartitionId(standing.partition));
+            standing.stopped = fetching.and_then(|fetching| fetching.progress.stopped());
+        }
+        // Whoever asked may have gone.
+        drop(question.send(standings));
+    }
+
     /// Whether the backends take anything.
     pub(super) fn tell_outage(&mut self, now: Instant) {
         let mut outage = self.target.outage.borrow_mut();

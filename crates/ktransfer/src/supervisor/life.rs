@@ -9,6 +9,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::source::Source;
+use super::states::Runs;
 use super::{Cluster, Shared};
 use crate::config::Module;
 use crate::consumer::{Brokers, Prefetch};
@@ -17,6 +18,8 @@ use crate::module::{self, ModuleError};
 
 /// Orders and reports that may wait on either side; both sides go on without room here.
 const CHANNEL: usize = 1024;
+/// Questions of people that may wait.
+const QUESTIONS: usize = 16;
 /// The wait before the brokers' addresses are asked for again.
 const RETRY: Duration = Duration::from_secs(1);
 /// What a module's thread may take to end after its coordination has.
@@ -187,7 +190,9 @@ impl<'a> Life<'a> {
         let (reports, report_receiver) = mpsc::channel(CHANNEL);
         let (thread_ended, thread) = oneshot::channel();
         let name = &self.module.name;
+        let (questions, asked) = mpsc::channel(QUESTIONS);
         let start = module::Start {
+            questions: asked,
             module: self.module.clone(),
             brokers: Brokers {
                 hosts,
@@ -209,6 +214,12 @@ impl<'a> Life<'a> {
                 // The supervisor has gone only when the process ends.
                 drop(thread_ended.send(outcome));
             })?;
+        let runs = Runs {
+            topic: self.module.topic.clone(),
+            cluster: self.module.cluster.clone(),
+            questions,
+        };
+        self.shared.states.runs(name, Some(runs));
         let link = coordinator::Link {
             orders: order_sender,
             reports: report_receiver,

@@ -67,6 +67,7 @@ impl Seat {
                         .run(&mut self.source, &stop)
                         .await;
                     self.shared.states.running(&self.name, false);
+                    self.shared.states.runs(&self.name, None);
                     match ended {
                         Ended::Stopped => return,
                         Ended::Changed(changed) => {

@@ -3,19 +3,34 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use kcommon::kafka::TopicName;
 use kcommon::meters::{self, Shown};
+use tokio::sync::mpsc;
 
 use crate::meters::help::HELP;
 use crate::meters::{FILE_REFUSED, RUNNING};
+use crate::module::Question;
 
 /// The states of all modules. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct States(Arc<Mutex<BTreeMap<String, State>>>);
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct State {
     running: bool,
     refused: bool,
+    runs: Option<Runs>,
+}
+
+/// A module whose thread runs.
+#[derive(Clone, Debug)]
+pub(super) struct Runs {
+    /// Its topic.
+    pub(super) topic: TopicName,
+    /// Its cluster.
+    pub(super) cluster: Option<String>,
+    /// To its thread.
+    pub(super) questions: mpsc::Sender<Question>,
 }
 
 /// What a family shows of a state.
@@ -25,6 +40,20 @@ impl States {
     /// Whether the module runs.
     pub(super) fn running(&self, module: &str, running: bool) {
         self.lock().entry(module.to_owned()).or_default().running = running;
+    }
+
+    /// What is known of its thread, if it has one.
+    pub(super) fn runs(&self, module: &str, runs: Option<Runs>) {
+        self.lock().entry(module.to_owned()).or_default().runs = runs;
+    }
+
+    /// All modules, by name, with their threads.
+    pub(super) fn all(&self) -> BTreeMap<String, Option<Runs>> {
+        let states = self.lock();
+        states
+            .iter()
+            .map(|(name, state)| (name.clone(), state.runs.clone()))
+            .collect()
     }
 
     /// Whether its file was changed to something wrong while it runs.
