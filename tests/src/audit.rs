@@ -31,6 +31,9 @@ pub const PUSHER: &str = "x-pusher";
 /// The cause to note for an instance that is stopped with SIGSTOP: what it had on the wire may end late.
 pub const PAUSED: &str = "SIGSTOP";
 
+/// The cause to note for an instance that is told to stop: it gives its partitions back in good order.
+pub const TOLD_TO_STOP: &str = "SIGTERM";
+
 /// The record number `step` of a key, from 0, for an [`Audit`].
 #[must_use]
 pub fn stepped(key: &str, step: u64) -> NewRecord {
@@ -209,16 +212,18 @@ impl State {
         if let Some(ended) = partition.take_over(&pusher, cause, self.done_to_all, seen.start) {
             self.report.enter(&ended);
             if let Some((between, since)) = partition.interleaved(seen.start) {
-                let is_paused = self.done_to.get(instance_of(between)) == Some(&PAUSED);
-                let count = if is_paused {
-                    &mut self.report.woken
-                } else {
-                    &mut self.report.interleaved
+                let count = match self.done_to.get(instance_of(between)) {
+                    Some(&PAUSED) => Some(&mut self.report.woken),
+                    // It had just been given the partition, and gives it back to whom it was from.
+                    Some(&TOLD_TO_STOP) => None,
+                    _ => Some(&mut self.report.interleaved),
                 };
-                *count += 1;
-                let between = format!("{between} had begun {since:?} ago, at {}", Self::clock());
-                self.report
-                    .example(|| format!("pushed by turns: {between}: {}", what()));
+                if let Some(count) = count {
+                    *count += 1;
+                    let between = format!("{between} had begun {since:?} ago, at {}", Self::clock());
+                    self.report
+                        .example(|| format!("pushed by turns: {between}: {}", what()));
+                }
             }
         }
         match order {

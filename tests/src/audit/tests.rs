@@ -187,6 +187,17 @@ fn a_pusher_that_could_push_only_once_before_it_gave_back_is_none_too_many() {
 }
 
 #[test]
+fn a_pusher_that_is_told_to_stop_right_after_it_began_may_give_back() {
+    let mut story = Story::new();
+    story.pushes("1.0", 0..3, 0);
+    story.push("2.0", 3, 500);
+    story.audit.note("2", TOLD_TO_STOP);
+    story.push("1.0", 4, 1500);
+    let report = story.report(5);
+    assert_eq!((report.woken, report.interleaved), (0, 0), "{report}");
+}
+
+#[test]
 fn one_push_of_a_pusher_that_was_stopped_is_told_apart() {
     let mut story = Story::new();
     story.pushes("1.0", 0..3, 0);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use ktests::audit::PAUSED;
+use ktests::audit::{PAUSED, TOLD_TO_STOP};
 use ktests::{Behaviour, When};
 use tokio::sync::mpsc;
 
@@ -32,7 +32,7 @@ pub(super) async fn commit(scene: Arc<Scene>, planned: Planned, said: mpsc::Send
             tokio::time::sleep(AFTERMATH).await;
         }
         Fault::Terminate { instance } => {
-            let _noted = Noted::new(&scene, instance, "SIGTERM");
+            let _noted = Noted::new(&scene, instance, TOLD_TO_STOP);
             said.send(terminate(&scene, instance, length).await?).await?;
             tokio::time::sleep(AFTERMATH).await;
         }
