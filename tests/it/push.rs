@@ -12,6 +12,7 @@ mod limits;
 mod methods;
 #[cfg(test)]
 mod order;
+mod pace;
 #[cfg(test)]
 mod php;
 #[cfg(test)]

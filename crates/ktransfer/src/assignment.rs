@@ -70,6 +70,8 @@ pub enum Order {
         /// The partition and the epoch that ended.
         assignment: Assignment,
     },
+    /// The topic has so many partitions, whoever owns them: what is limited for the whole module is shared by that.
+    Partitions(usize),
     /// The answer to [`Report::Commit`].
     CommitDone {
         /// The partition and epoch of the commit.

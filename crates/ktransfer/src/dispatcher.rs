@@ -7,6 +7,7 @@
 mod admission;
 mod eviction;
 mod flights;
+mod pacing;
 mod partition;
 mod pushing;
 mod standing;
@@ -31,6 +32,7 @@ use crate::key::TakeHash;
 use crate::lease::Lease;
 use crate::ledger::Ledger;
 use crate::meters::{Levels, Meters};
+use crate::pace::{Limits, Pace};
 use crate::scheduler::Scheduler;
 use flights::Flights;
 use partition::{Partition, Phase};
@@ -54,6 +56,8 @@ pub struct Bounds {
     /// Whether bodies behind others of their key may go when memory is short: of no use where all of a partition is one queue,
     /// because nothing that is fetched then could be pushed.
     pub evicts: bool,
+    /// How fast pushes may begin.
+    pub pace: Limits,
     /// Time between two commits of a partition, unless many records are newly done.
     pub commit_interval: Duration,
     /// Whether a backend that is overloaded or away gets fewer pushes at a time.
@@ -83,6 +87,10 @@ pub struct Dispatcher {
     troubles: Troubles,
     /// How many pushes may be on their way, where that depends on the backend.
     adaptive: Option<Adaptive>,
+    /// How fast pushes may begin, where that is limited.
+    pace: Option<Pace>,
+    /// The partitions of the topic, whoever owns them; 0 = not known yet.
+    all_partitions: usize,
     lease: Lease,
     budget: Budget,
     /// What the commits of the whole process store.
@@ -111,6 +119,8 @@ impl Dispatcher {
             waits: Waits::default(),
             troubles: Troubles::default(),
             adaptive: bounds.slows_down.then(|| Adaptive::new(bounds.workers)),
+            pace: Pace::new(bounds.pace, Instant::now()),
+            all_partitions: 0,
             lease,
             budget,
             stored,
@@ -242,6 +252,7 @@ impl Dispatcher {
     pub fn wake(&mut self, now: Instant) {
         let woken = self.scheduler.wake(now);
         self.flights.wake(woken.min(self.free_places()));
+        self.wake_paced(now);
     }
 
     /// Pushes on their way.
@@ -259,7 +270,9 @@ impl Dispatcher {
     /// When [`Dispatcher::wake`] has something to do next.
     #[must_use]
     pub fn next_wake(&self) -> Option<Instant> {
-        self.scheduler.next_wake()
+        let paced = self.pace.as_ref().and_then(Pace::waits_until);
+        let paced = paced.filter(|_| self.scheduler.has_ready());
+        self.scheduler.next_wake().into_iter().chain(paced).min()
     }
 
     /// Cuts every request on the wire: the lease has run out for them too. Their records are pushed again if the lease
@@ -342,6 +355,7 @@ impl Dispatcher {
         for partition in self.partitions.values_mut() {
             partition.share.resize(count);
         }
+        self.share_pace();
     }
 
     fn report(&mut self, report: Report) {

@@ -30,6 +30,7 @@ pub mod methods;
 pub mod module;
 pub mod names;
 pub mod outage;
+pub mod pace;
 pub mod pusher;
 pub mod quota;
 pub mod range;

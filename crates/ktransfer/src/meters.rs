@@ -13,6 +13,10 @@ pub const PUSHES: &str = "ktransfer_pushes_total";
 pub const PASSED_OVER: &str = "ktransfer_records_passed_over_total";
 /// Records whose bodies could not be read, by stage: `filter` (or everything, with `on_error: stop`), `transform`.
 pub const CONTENT_ERRORS: &str = "ktransfer_content_errors_total";
+/// Pushes of a module that has a pace, repeated ones included, and the bytes of their bodies.
+pub const PACED_RECORDS: &str = "ktransfer_paced_records_total";
+/// See [`PACED_RECORDS`].
+pub const PACED_BYTES: &str = "ktransfer_paced_bytes_total";
 /// Records fetched a second time in one assignment and dropped.
 pub const STALE: &str = "ktransfer_records_stale_total";
 /// Records fetched again after a restart or a hand-over and not pushed, because their acknowledgement had been stored.
@@ -84,6 +88,10 @@ pub struct Meters {
     pub filter_errors: Counter,
     /// Records of whose body nothing could be made.
     pub transform_errors: Counter,
+    /// Pushes that counted against the pace.
+    pub paced_records: Counter,
+    /// Bytes of their bodies.
+    pub paced_bytes: Counter,
     /// Records of which no URI can be made.
     pub unpushable: Counter,
     /// Logs found truncated.
@@ -166,6 +174,8 @@ impl Meters {
             undecodable: passed("undecodable"),
             filter_errors: content_errors("filter"),
             transform_errors: content_errors("transform"),
+            paced_records: counter!(PACED_RECORDS, "module" => module.to_owned()),
+            paced_bytes: counter!(PACED_BYTES, "module" => module.to_owned()),
             unpushable: passed("unpushable"),
             compacted: passed("compacted"),
             truncations: counter!(TRUNCATIONS, "module" => module.to_owned()),

@@ -326,6 +326,7 @@ fn bounds(module: &config::Module) -> Bounds {
             OrderBy::Partition => module.max_uncommitted.get().min(IN_ONE_QUEUE),
             OrderBy::Key | OrderBy::Nothing => module.max_uncommitted.get(),
         },
+        pace: module.pace,
         evicts: module.order != OrderBy::Partition,
         commit_interval: module.commit_interval,
         slows_down: module.retry.slows_down,

@@ -187,6 +187,7 @@ impl Known {
                 self.lost.push(assignment.partition.0);
                 None
             }
+            Order::Partitions(_) => None,
             Order::CommitDone { assignment, outcome } => {
                 self.commits.push((assignment.partition.0, outcome));
                 None

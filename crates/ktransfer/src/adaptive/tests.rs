@@ -220,6 +220,7 @@ impl Return {
         let bounds = Bounds {
             workers: WORKERS,
             evicts: true,
+            pace: crate::pace::Limits::default(),
             max_uncommitted: 1_000_000,
             commit_interval: SECOND,
             slows_down: policy.slows_down,

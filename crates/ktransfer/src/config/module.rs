@@ -22,6 +22,7 @@ use crate::content::Content;
 use crate::form::Form;
 use crate::key::OrderBy;
 use crate::methods::MethodFilter;
+use crate::pace::Limits;
 use crate::range::OutOfRange;
 use crate::retry::RetryPolicy;
 use crate::tls;
@@ -87,6 +88,8 @@ pub struct Module {
     pub retry: RetryPolicy,
     /// What is pushed one record after another.
     pub order: OrderBy,
+    /// How fast it may push, on all instances together.
+    pub pace: Limits,
     /// What a partition does whose next record Kafka does not have.
     pub out_of_range: OutOfRange,
     /// Time between two commits of a partition.
@@ -105,10 +108,8 @@ impl Module {
         let protocol = &file.protocol;
         let mut problems = Vec::new();
         let topic = TopicName::try_from(file.topic.clone());
-        let topic = keep(
-            &mut problems,
-            topic.map_err(|error| document.problem("topic", error.to_string())),
-        );
+        let topic = topic.map_err(|error| document.problem("topic", error.to_string()));
+        let topic = keep(&mut problems, topic);
         let uri = UriTemplate::parse(&protocol.uri);
         let uri = keep(
             &mut problems,
@@ -157,6 +158,7 @@ impl Module {
             max_uncommitted: at_least_one(file.max_uncommitted),
             retry,
             order,
+            pace: file.pace.limits(),
             out_of_range: order::out_of_range(document),
             commit_interval: Duration::from_secs(file.zk_offset_update_interval_sec),
             drain_timeout: Duration::from_millis(file.drain_timeout_ms),

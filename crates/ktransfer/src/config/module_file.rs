@@ -6,6 +6,7 @@ mod content;
 mod form;
 mod order;
 mod outcome;
+mod pace;
 mod tls;
 
 use kcommon::config::{HostPort, Key, Kind, Need, Schema};
@@ -18,6 +19,7 @@ use content::ContentFile;
 pub(super) use form::FormFile;
 use order::OrderFile;
 pub(super) use outcome::{AnswerFile, Backoff, RetryFile, SuccessJsonFile};
+use pace::PaceFile;
 pub(super) use tls::TlsFile;
 
 /// The keys of a module file.
@@ -34,6 +36,7 @@ pub const MODULE_SCHEMA: Schema = Schema {
         ("", HOW),
         ("", balance::KEYS),
         ("", outcome::FAILURE),
+        ("", pace::KEYS),
         ("", order::KEYS),
         ("", content::KEYS),
     ],
@@ -262,6 +265,8 @@ pub(super) struct ModuleFile {
     pub(super) retry: Option<RetryFile>,
     #[serde(flatten)]
     pub(super) order: OrderFile,
+    #[serde(flatten)]
+    pub(super) pace: PaceFile,
     pub(super) zk_offset_update_interval_sec: u64,
     pub(super) drain_timeout_ms: u64,
 }

@@ -11,6 +11,7 @@ use super::*;
 use crate::content::{OnError, tests::subject};
 use crate::key::OrderBy;
 use crate::methods::MethodCheck;
+use crate::pace::Limits;
 use crate::range::{OutOfRange, Resort};
 use crate::retry::RetryPolicy;
 use crate::uri::UriTemplate;
@@ -724,6 +725,15 @@ fn expressions_are_compiled_when_the_file_is_read() {
         (Ok(true), Ok(false))
     );
     assert_eq!(content.transform(&two).unwrap().unwrap(), br#"{"at":42,"n":2}"#);
+}
+
+#[test]
+fn a_module_has_no_pace_unless_its_file_says_so() {
+    assert_eq!(module(SEED_MODULE).unwrap().pace, Limits::default());
+    let more = "max_records_per_second: 500\nmax_bytes_per_second: 1000000\n";
+    let pace = module(&format!("{SEED_MODULE}{more}")).unwrap().pace;
+    let found = (pace.records.unwrap().get(), pace.bytes.unwrap().get());
+    assert_eq!(found, (500, 1_000_000));
 }
 
 #[test]

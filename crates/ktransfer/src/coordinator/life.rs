@@ -47,6 +47,8 @@ pub(super) struct Life {
     initial: InitialOffset,
     /// Never shrinks: a topic that the brokers do not know for a moment has not lost its partitions.
     partitions: BTreeSet<PartitionId>,
+    /// Their number as the module was told.
+    told: usize,
     progress: Progress,
     /// Why the module cannot run, or cannot see what it should.
     problem: Option<String>,
@@ -78,6 +80,7 @@ impl Life {
             sessions,
             initial: module.initial_offset,
             partitions: BTreeSet::new(),
+            told: 0,
             progress: Progress::Waiting,
             problem: None,
             unable: None,
@@ -305,7 +308,10 @@ impl Life {
             overtaken,
         };
         let before = self.claims.is_classic();
-        let steps = self.claims.seen(&view, now);
+        let mut steps = self.claims.seen(&view, now);
+        if std::mem::replace(&mut self.told, self.partitions.len()) != self.partitions.len() {
+            steps.insert(0, Step::Tell(Order::Partitions(self.partitions.len())));
+        }
         match (before, self.claims.is_classic()) {
             (false, true) => tracing::warn!(
                 module = self.store.module,

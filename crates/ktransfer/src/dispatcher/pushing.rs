@@ -45,6 +45,10 @@ impl Dispatcher {
             self.flights.rest(seat);
             return None;
         }
+        if self.pace.is_some() && !self.is_in_time() {
+            self.flights.rest(seat);
+            return None;
+        }
         let job = self.scheduler.take().and_then(|job| {
             if self.lease.may_push(job.lane.epoch()) {
                 return Some(job);
@@ -61,6 +65,7 @@ impl Dispatcher {
             self.meters.wait.record(waited);
         }
         self.flights.start(seat, epoch);
+        self.spend(&job);
         self.rouse();
         let ready_keys = self.bounds.ready_keys(self.partitions.len());
         if let Some(partition) = self.partitions.get_mut(&epoch) {

@@ -93,6 +93,7 @@ fn bounds() -> Bounds {
         workers: 4,
         max_uncommitted: 10,
         evicts: true,
+        pace: Limits::default(),
         commit_interval: Duration::from_secs(1),
         slows_down: false,
     }
@@ -424,6 +425,35 @@ fn where_a_partition_is_one_queue_no_body_goes() {
     assert!(world.dispatcher.thirsty().is_empty());
     world.dispatcher.end(Seat(0), job, End::Done);
     assert_eq!(admit(&mut world, taken), Admitted::Taken);
+}
+
+#[test]
+fn with_a_pace_a_push_begins_when_it_may_and_the_loop_knows_when_that_is() {
+    let limits = Limits {
+        records: std::num::NonZeroU64::new(1),
+        bytes: None,
+    };
+    let mut world = World::new(Bounds {
+        pace: limits,
+        ..bounds()
+    });
+    let assignment = world.assign(0);
+    world.admit_keys(assignment, 0..5);
+    // Full speed once, and by a debt of one record.
+    while let Some(job) = world.dispatcher.take(Seat(0)) {
+        world.dispatcher.end(Seat(0), job, End::Done);
+    }
+    let left = world.dispatcher.fullness(assignment.epoch).unwrap().uncommitted;
+    assert!((3..5).contains(&left), "{left} of 5 wait");
+    let next = world.dispatcher.next_wake().expect("a push waits");
+    assert!(next > Instant::now());
+    world.dispatcher.wake(next);
+    assert!(
+        world.dispatcher.next_wake().is_none(),
+        "a worker was woken to look again"
+    );
+    assert!(world.dispatcher.take(Seat(0)).is_none(), "the time has not come");
+    assert!(world.dispatcher.next_wake().is_some());
 }
 
 /// A world whose budget holds `records` records, with one partition and room for much in its ledger.

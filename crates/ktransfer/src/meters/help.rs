@@ -121,6 +121,14 @@ pub const HELP: &[(&str, &str)] = &[
         "Claims that ended without a release.",
     ),
     (
+        "ktransfer_paced_records_total",
+        "Pushes of a module with a pace, repeated ones included.",
+    ),
+    (
+        "ktransfer_paced_bytes_total",
+        "Bytes of bodies in the pushes of a module with a pace.",
+    ),
+    (
         "ktransfer_content_errors_total",
         "Records whose body could not be read for a filter or a transformation, by stage.",
     ),

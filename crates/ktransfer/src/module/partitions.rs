@@ -47,6 +47,7 @@ impl Running {
                 self.stop_fetching(assignment).await;
                 self.dispatcher.borrow_mut().lose(assignment);
             }
+            Order::Partitions(all) => self.dispatcher.borrow_mut().of_partitions(all),
             Order::CommitDone { assignment, outcome } => {
                 self.dispatcher.borrow_mut().commit_done(assignment, outcome);
             }

@@ -70,6 +70,7 @@ impl Module {
             workers: settings.workers,
             max_uncommitted: settings.max_uncommitted,
             evicts: true,
+            pace: crate::pace::Limits::default(),
             commit_interval: if mutated(Mutation::CommitsAreRare) {
                 settings.commit_interval * 10
             } else {
@@ -182,6 +183,7 @@ impl Module {
                 self.stop_fetching(assignment);
                 self.dispatcher.lose(assignment);
             }
+            Order::Partitions(_) => {}
             Order::CommitDone { assignment, outcome } => self.dispatcher.commit_done(assignment, outcome),
         }
     }
