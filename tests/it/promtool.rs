@@ -82,7 +82,9 @@ async fn promtool_takes_the_metrics_of_every_daemon_with_something_to_tell() {
 
 #[tokio::test]
 async fn promtool_takes_the_alert_rules() {
-    let rules = paths::workspace().join("docs/monitoring/kmonitor-rules.yml");
-    let rules = rules.to_str().unwrap();
-    assert_eq!(objection(&["check", "rules", rules], "").await, None);
+    for file in ["kmonitor-rules.yml", "ktransfer-rules.yml"] {
+        let rules = paths::workspace().join("docs/monitoring").join(file);
+        let rules = rules.to_str().unwrap();
+        assert_eq!(objection(&["check", "rules", rules], "").await, None, "{file}");
+    }
 }

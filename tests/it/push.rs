@@ -25,6 +25,8 @@ mod share;
 #[cfg(test)]
 mod stuck;
 #[cfg(test)]
+mod undelivered;
+#[cfg(test)]
 pub(crate) mod world;
 
 use ktests::{Backend, NewRecord};

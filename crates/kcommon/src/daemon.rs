@@ -40,6 +40,8 @@ pub struct Base {
     /// Problems that do not keep the daemon from starting, such as one broken module among several: `--check` reports them and
     /// exits 78. The daemon itself logs them.
     pub tolerated: Vec<config::Problem>,
+    /// What is allowed and probably not meant: `--check` tells it, and calls the file right all the same.
+    pub warnings: Vec<config::Problem>,
 }
 
 impl Base {
@@ -50,6 +52,7 @@ impl Base {
             log: log.into(),
             admin: admin::Listen::from_file(admin),
             tolerated: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 }
@@ -168,10 +171,13 @@ fn worked(daemon: &Daemon, outcome: Result<(), String>) -> ExitCode {
 }
 
 fn check(file: &Path, loaded: Result<&Base, &config::Invalid>) -> ExitCode {
-    let problems = match loaded {
-        Ok(base) => base.tolerated.as_slice(),
-        Err(invalid) => invalid.problems(),
+    let (problems, warnings) = match loaded {
+        Ok(base) => (base.tolerated.as_slice(), base.warnings.as_slice()),
+        Err(invalid) => (invalid.problems(), &[][..]),
     };
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
     if problems.is_empty() {
         println!("{}: ok", file.display());
         return ExitCode::SUCCESS;

@@ -93,6 +93,17 @@ impl Main {
     }
 }
 
+impl Enabled {
+    /// What is allowed in the module's file and probably not meant.
+    fn warnings(&self) -> Vec<Problem> {
+        let (Ok(module), Some(path)) = (&self.module, &self.path) else {
+            return Vec::new();
+        };
+        let warnings = module.warnings().into_iter();
+        warnings.map(|warning| Problem::of_file(path, warning)).collect()
+    }
+}
+
 /// Reads the main file and every module file.
 ///
 /// # Errors
@@ -123,6 +134,7 @@ pub fn read(path: &Path) -> Result<Main, Invalid> {
     let mut base = Base::new(file.log.clone(), file.admin.as_ref().map(|admin| &admin.file));
     let broken = modules.iter().filter_map(|entry| entry.module.as_ref().err());
     base.tolerated = broken.cloned().flatten().collect();
+    base.warnings = modules.iter().flat_map(Enabled::warnings).collect();
     Ok(Main {
         base,
         clusters,

@@ -13,6 +13,7 @@ mod pushing;
 mod standing;
 mod troubles;
 mod truncation;
+mod undelivered;
 mod waits;
 
 use std::collections::{HashMap, VecDeque};
@@ -31,6 +32,7 @@ use crate::committer::Stored;
 use crate::key::TakeHash;
 use crate::lease::Lease;
 use crate::ledger::Ledger;
+use crate::letter::Letter;
 use crate::meters::{Levels, Meters};
 use crate::pace::{Limits, Pace};
 use crate::scheduler::Scheduler;
@@ -44,7 +46,8 @@ pub use eviction::{Gone, Restored};
 pub use flights::Seat;
 pub use pushing::End;
 pub use standing::{Oldest, Standing};
-pub use troubles::Trouble;
+pub use troubles::{Failing, StalledKey, Trouble};
+pub use undelivered::Stuck;
 
 /// The bounds of a module.
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +99,8 @@ pub struct Dispatcher {
     /// What the commits of the whole process store.
     stored: Stored,
     outbox: VecDeque<Report>,
+    /// Records that end undelivered and are to be stored elsewhere first.
+    letters: VecDeque<Letter>,
     /// Revoked before they began, while requests of older epochs are on the wire. At most one for each partition.
     unbegun: Vec<Assignment>,
     /// Whether the module's loop sleeps longer, until the bell rings.
@@ -104,6 +109,8 @@ pub struct Dispatcher {
     bell: Rc<Notify>,
     /// Rung when bodies that were dropped are wanted.
     thirst: Rc<Notify>,
+    /// Rung when there are letters.
+    letters_bell: Rc<Notify>,
     meters: Rc<Meters>,
 }
 
@@ -125,10 +132,12 @@ impl Dispatcher {
             budget,
             stored,
             outbox: VecDeque::new(),
+            letters: VecDeque::new(),
             unbegun: Vec::new(),
             dozing: false,
             bell: Rc::new(Notify::new()),
             thirst: Rc::new(Notify::new()),
+            letters_bell: Rc::new(Notify::new()),
             meters,
         }
     }
@@ -236,7 +245,7 @@ impl Dispatcher {
     /// Whether nothing is to be done before a record comes, or a push begins or ends, so that ticks may be rare: the bell rings
     /// then.
     pub fn doze(&mut self) -> bool {
-        let quiet = |partition: &Partition| partition.is_running() && partition.schedule.due_at().is_none();
+        let quiet = |partition: &Partition| partition.commits() && partition.schedule.due_at().is_none();
         self.dozing = !self.scheduler.has_ready() && self.partitions.values().all(quiet);
         self.dozing
     }
@@ -294,6 +303,9 @@ impl Dispatcher {
             let cut = self.flights.cut(epoch);
             self.meters.cut.increment(cut as u64);
             partition.note_cut(cut);
+            // What is not stored by then is pushed again by the next owner.
+            partition.leaving = 0;
+            return self.settle(epoch);
         }
         partition.give_room();
         if let Some(report) = partition.due_commit(now) {
@@ -311,7 +323,8 @@ impl Dispatcher {
             return;
         };
         match partition.phase {
-            Phase::Running | Phase::Truncated => return,
+            Phase::Running | Phase::Stopped { .. } | Phase::Truncated => return,
+            Phase::Draining { .. } if partition.leaving > 0 => return,
             Phase::Lost => {}
             Phase::Draining { cut, .. } => {
                 let done = Some(partition.ledger.acks());
@@ -325,6 +338,7 @@ impl Dispatcher {
         self.partitions.remove(&epoch);
         self.waits.forget(epoch);
         self.troubles.end(epoch);
+        self.letters.retain(|letter| letter.lane.epoch() != epoch);
         self.share_out();
         self.answer_unbegun();
         // A partition that was assigned anew may have waited for this end.

@@ -50,7 +50,7 @@ impl Dress {
             offset: shot.record.offset,
             timestamp: shot.record.timestamp,
             key: shot.record.key_bytes(),
-            headers: &[],
+            headers: shot.record.headers(),
             value: &shot.value,
             attempt: shot.record.failures.saturating_add(1),
             now: i64::try_from(now.as_millis()).unwrap_or(i64::MAX),

@@ -23,7 +23,7 @@ use kcommon::kafka::{CommitOffset, RecordOffset};
 use rdkafka::consumer::MessageStream;
 use rdkafka::consumer::stream_consumer::StreamPartitionQueue;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -32,6 +32,7 @@ use crate::config::Module;
 use crate::consumer::{Assigned, Consumer, Events};
 use crate::content::Subject;
 use crate::dispatcher::{Admitted, Dispatcher, Fetched};
+use crate::headers;
 use crate::key::{KeyHasher, KeyId};
 use crate::meters::Meters;
 use crate::throttle::Throttle;
@@ -92,6 +93,22 @@ impl Source {
     #[must_use]
     pub fn key_id(&self, key: Option<&[u8]>) -> Option<KeyId> {
         self.module.order.id(&self.hasher, key)
+    }
+}
+
+impl Source {
+    /// A record's headers, if the module keeps them.
+    #[must_use]
+    pub fn headers(&self, message: &BorrowedMessage<'_>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        if self.module.keeps_headers()
+            && let Some(headers) = message.headers()
+        {
+            for header in headers.iter() {
+                headers::encode(&mut bytes, header.key, header.value);
+            }
+        }
+        bytes
     }
 }
 
@@ -256,11 +273,13 @@ impl Fetch {
             timestamp,
             body: value,
         })?;
+        let headers = source.headers(message);
         let fetched = Fetched {
             offset,
             key,
             id: source.key_id(key),
             timestamp,
+            headers: &headers,
             value,
             entry,
         };

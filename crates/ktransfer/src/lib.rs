@@ -24,6 +24,8 @@ pub mod headers;
 pub mod key;
 pub mod lease;
 pub mod ledger;
+pub mod letter;
+pub mod letters;
 pub mod link;
 pub mod meters;
 pub mod methods;

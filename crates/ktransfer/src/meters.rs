@@ -5,6 +5,8 @@ pub(crate) mod help;
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
+use crate::letter::Exhausted;
+
 /// Attempts by outcome: `delivered`, `retried`, `exhausted` (the last one allowed), `rejected` (refused for good), `repeated` (a backend had
 /// closed an idle connection: not an attempt), `cut` (on the wire when the partition or the lease ended).
 pub const PUSHES: &str = "ktransfer_pushes_total";
@@ -17,6 +19,23 @@ pub const CONTENT_ERRORS: &str = "ktransfer_content_errors_total";
 pub const PACED_RECORDS: &str = "ktransfer_paced_records_total";
 /// See [`PACED_RECORDS`].
 pub const PACED_BYTES: &str = "ktransfer_paced_bytes_total";
+/// Records that ended undelivered, by what became of them: `drop`, `dead_letter` and `log` once they are stored, `block` and
+/// `stop` once they wait.
+pub const UNDELIVERED: &str = "ktransfer_records_undelivered_total";
+/// Pushes that took longer than `slow_time_ms`.
+pub const SLOW: &str = "ktransfer_pushes_slow_total";
+/// Records that end undelivered and are not stored yet.
+pub const LEAVING: &str = "ktransfer_letters_waiting";
+/// Keys that wait for an operator.
+pub const BLOCKED: &str = "ktransfer_keys_blocked";
+/// Partitions that wait for an operator behind a record that ended undelivered.
+pub const STOPPED: &str = "ktransfer_partitions_blocked";
+/// Records that have failed and are not done.
+pub const FAILING: &str = "ktransfer_records_failing";
+/// Those that make an alarm by `stalled_key`.
+pub const STALLED: &str = "ktransfer_keys_stalled";
+/// How long the first attempt is ago of the record that has failed for the longest time; 0 without one.
+pub const OLDEST_FAILING: &str = "ktransfer_oldest_failing_seconds";
 /// Records fetched a second time in one assignment and dropped.
 pub const STALE: &str = "ktransfer_records_stale_total";
 /// Records fetched again after a restart or a hand-over and not pushed, because their acknowledgement had been stored.
@@ -80,6 +99,22 @@ pub struct Meters {
     pub repeated: Counter,
     /// Requests cut on the wire.
     pub cut: Counter,
+    /// Records that ended undelivered by the module's policy.
+    pub undelivered: Counter,
+    /// Pushes that took long.
+    pub slow: Counter,
+    /// Letters that wait.
+    pub leaving: Gauge,
+    /// Keys that wait for an operator.
+    pub blocked: Gauge,
+    /// Partitions that do.
+    pub stopped: Gauge,
+    /// Records that have failed.
+    pub failing: Gauge,
+    /// Those that make an alarm.
+    pub stalled: Gauge,
+    /// The age of the oldest of them.
+    pub oldest_failing: Gauge,
     /// Records that a filter does not want.
     pub filtered: Counter,
     /// Records whose method cannot be read.
@@ -157,6 +192,12 @@ impl Meters {
     /// Registers the module's handles.
     #[must_use]
     pub fn new(module: &str) -> Self {
+        Self::with_policy(module, Exhausted::Drop)
+    }
+
+    /// Registers the handles of a module with this policy for records that end undelivered.
+    #[must_use]
+    pub fn with_policy(module: &str, policy: Exhausted) -> Self {
         let pushes =
             |outcome: &'static str| counter!(PUSHES, "module" => module.to_owned(), "outcome" => outcome);
         let passed =
@@ -170,6 +211,14 @@ impl Meters {
             rejected: pushes("rejected"),
             repeated: pushes("repeated"),
             cut: pushes("cut"),
+            undelivered: counter!(UNDELIVERED, "module" => module.to_owned(), "policy" => policy.word()),
+            slow: counter!(SLOW, "module" => module.to_owned()),
+            leaving: gauge!(LEAVING, "module" => module.to_owned()),
+            blocked: gauge!(BLOCKED, "module" => module.to_owned()),
+            stopped: gauge!(STOPPED, "module" => module.to_owned()),
+            failing: gauge!(FAILING, "module" => module.to_owned()),
+            stalled: gauge!(STALLED, "module" => module.to_owned()),
+            oldest_failing: gauge!(OLDEST_FAILING, "module" => module.to_owned()),
             filtered: passed("filtered"),
             undecodable: passed("undecodable"),
             filter_errors: content_errors("filter"),

@@ -5,6 +5,7 @@
 
 mod partitions;
 mod telling;
+mod undelivered;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -35,6 +36,7 @@ use crate::fetch::Source;
 use crate::files;
 use crate::key::{KeyHasher, OrderBy};
 use crate::lease::Lease;
+use crate::letters::Desk;
 use crate::meters::Meters;
 use crate::names;
 use crate::reread::Reread;
@@ -142,6 +144,9 @@ struct Running {
     outage_told: bool,
     /// Whether it was told that the backends slow the module down.
     slowed: adaptive::Telling,
+    /// Where records go that end undelivered, if they are stored.
+    desk: Option<Rc<Desk>>,
+    told: undelivered::Told,
     target: Rc<Target>,
     source: Rc<Source>,
     dispatcher: Rc<RefCell<Dispatcher>>,
@@ -175,18 +180,14 @@ impl Running {
             questions,
         } = start;
         let consumer = consumer::connect(&module.name, &brokers, prefetch).map_err(ModuleError::Client)?;
-        let meters = Rc::new(Meters::new(&module.name));
         let bounds = bounds(&module);
+        let meters = Rc::new(Meters::with_policy(&module.name, module.last.policy()));
         let dispatcher = Dispatcher::new(bounds, lease.clone(), budget, stored, Rc::clone(&meters));
         let bell = dispatcher.bell();
         let dispatcher = Rc::new(RefCell::new(dispatcher));
         let target = Rc::new(Target::new(module.clone()).map_err(ModuleError::Target)?);
         let mut tasks = workers(bounds.workers, &dispatcher, &target, &meters);
-        if let Some(interval) = target.module().dns_refresh {
-            let names = names::follow(Rc::clone(&target), interval);
-            tasks.spawn_local(names.map(|never| match never {}));
-        }
-        tasks.spawn_local(files::follow(Rc::clone(&target)).map(|never| match never {}));
+        keep_up(&target, &mut tasks);
         tasks.spawn_local(serve_main_queue(Arc::clone(&consumer)));
         let source = Rc::new(Source {
             consumer,
@@ -195,6 +196,7 @@ impl Running {
             hasher: KeyHasher::new(uuid::Uuid::new_v4().into_bytes()),
             meters,
         });
+        let desk = undelivered::store_letters(&source, &brokers, &mut tasks);
         let reread = Reread::new(Rc::clone(&source), brokers).run();
         tasks.spawn_local(reread.map(|never| match never {}));
         latch.ready();
@@ -208,6 +210,8 @@ impl Running {
             backend,
             outage_told: false,
             slowed: adaptive::Telling::default(),
+            desk,
+            told: undelivered::Told::default(),
             target,
             source,
             dispatcher,
@@ -331,6 +335,15 @@ fn bounds(module: &config::Module) -> Bounds {
         commit_interval: module.commit_interval,
         slows_down: module.retry.slows_down,
     }
+}
+
+/// Starts what keeps a target up to date: the names of its servers, and its files.
+fn keep_up(target: &Rc<Target>, tasks: &mut JoinSet<ModuleError>) {
+    if let Some(interval) = target.module().dns_refresh {
+        let names = names::follow(Rc::clone(target), interval);
+        tasks.spawn_local(names.map(|never| match never {}));
+    }
+    tasks.spawn_local(files::follow(Rc::clone(target)).map(|never| match never {}));
 }
 
 /// Starts the workers, on seats from 0 on.

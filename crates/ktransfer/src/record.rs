@@ -13,10 +13,25 @@ use crate::ledger::Seq;
 /// have no other record. Without it, a budget that is meant to bound memory would not when bodies are small.
 const OVERHEAD: usize = 256;
 /// Stands for "no key"; Kafka's own limit is 2 GiB.
-const NO_KEY: u32 = u32::MAX;
+const NO_KEY: u32 = HEADERS - 1;
+/// In the length of the key: headers and their length follow it. A field of its own would make every record larger.
+const HEADERS: u32 = 1 << 31;
+/// Bytes of the length of the headers.
+const LENGTH: usize = 4;
 
-/// A record that waits to be pushed or is being pushed. Key and value share one allocation.
-#[derive(Debug)]
+/// What a record consists of.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Parts<'a> {
+    /// Its key, if it has one.
+    pub key: Option<&'a [u8]>,
+    /// Its headers as [`crate::headers`] writes them; empty: none, or nobody needs them.
+    pub headers: &'a [u8],
+    /// Its value.
+    pub value: &'a [u8],
+}
+
+/// A record that waits to be pushed or is being pushed. Key and value share one allocation, with its clones too.
+#[derive(Clone, Debug)]
 pub struct Record {
     /// Its offset in the partition.
     pub offset: RecordOffset,
@@ -26,9 +41,9 @@ pub struct Record {
     pub timestamp: i64,
     /// Attempts that have failed so far.
     pub failures: u32,
-    /// Where the value begins, or [`NO_KEY`].
+    /// The length of the key, or [`NO_KEY`]; with [`HEADERS`] when there are any.
     key_len: u32,
-    /// Key bytes, then value bytes.
+    /// Key bytes, then the length of the headers and these if there are any, then value bytes.
     bytes: Arc<[u8]>,
 }
 
@@ -41,16 +56,26 @@ pub struct Value {
 }
 
 impl Record {
-    /// Copies key and value out of the client's buffers.
+    /// Copies its parts out of the client's buffers.
     #[must_use]
-    pub fn new(offset: RecordOffset, seq: Seq, timestamp: i64, key: Option<&[u8]>, value: &[u8]) -> Self {
-        let key_len = key.map_or(NO_KEY, |key| u32::try_from(key.len()).unwrap_or(NO_KEY));
-        let key = key.unwrap_or_default();
-        let mut bytes: Arc<[u8]> = repeat_n(0, key.len() + value.len()).collect();
-        if let Some(bytes) = Arc::get_mut(&mut bytes) {
-            let (of_key, of_value) = bytes.split_at_mut(key.len());
-            of_key.copy_from_slice(key);
-            of_value.copy_from_slice(value);
+    pub fn new(offset: RecordOffset, seq: Seq, timestamp: i64, parts: &Parts<'_>) -> Self {
+        let key_len = parts
+            .key
+            .map_or(NO_KEY, |key| u32::try_from(key.len()).unwrap_or(NO_KEY));
+        let headers_len = u32::try_from(parts.headers.len()).unwrap_or(0);
+        let (key_len, length) = match headers_len {
+            0 => (key_len, &[][..]),
+            _ => (key_len | HEADERS, &headers_len.to_le_bytes()[..]),
+        };
+        let key = parts.key.unwrap_or_default();
+        let pieces = [key, length, parts.headers, parts.value];
+        let mut bytes: Arc<[u8]> = repeat_n(0, pieces.iter().map(|piece| piece.len()).sum()).collect();
+        if let Some(mut rest) = Arc::get_mut(&mut bytes) {
+            for piece in pieces {
+                let (place, after) = rest.split_at_mut(piece.len());
+                place.copy_from_slice(piece);
+                rest = after;
+            }
         }
         Self {
             offset,
@@ -60,12 +85,6 @@ impl Record {
             key_len,
             bytes,
         }
-    }
-
-    /// What a record with such a key and value counts against the byte budget.
-    #[must_use]
-    pub fn cost(key: Option<&[u8]>, value: &[u8]) -> usize {
-        key.map_or(0, <[u8]>::len) + value.len() + OVERHEAD
     }
 
     /// What the record counts against the byte budget.
@@ -80,17 +99,50 @@ impl Record {
         self.key_len().and_then(|len| self.bytes.get(..len))
     }
 
+    /// The headers as [`crate::headers`] writes them; empty when there are none, or the module keeps none.
+    #[must_use]
+    pub fn headers(&self) -> &[u8] {
+        let begin = self.key_len().unwrap_or(0) + LENGTH;
+        let headers = self
+            .headers_len()
+            .and_then(|len| self.bytes.get(begin..begin + len));
+        headers.unwrap_or_default()
+    }
+
     /// The value, sharing the record's memory.
     #[must_use]
     pub fn value(&self) -> Value {
+        let headers = self.headers_len().map_or(0, |len| LENGTH + len);
         Value {
             bytes: Arc::clone(&self.bytes),
-            at: self.key_len().unwrap_or(0),
+            at: self.key_len().unwrap_or(0) + headers,
         }
     }
 
     fn key_len(&self) -> Option<usize> {
-        (self.key_len != NO_KEY).then(|| usize::try_from(self.key_len).unwrap_or(usize::MAX))
+        let len = self.key_len & !HEADERS;
+        (len != NO_KEY).then(|| usize::try_from(len).unwrap_or(usize::MAX))
+    }
+
+    fn headers_len(&self) -> Option<usize> {
+        if self.key_len & HEADERS == 0 {
+            return None;
+        }
+        let at = self.key_len().unwrap_or(0);
+        let length = self.bytes.get(at..)?.first_chunk::<LENGTH>()?;
+        usize::try_from(u32::from_le_bytes(*length)).ok()
+    }
+}
+
+impl Parts<'_> {
+    /// What a record with these parts counts against the byte budget.
+    #[must_use]
+    pub fn cost(&self) -> usize {
+        let headers = match self.headers.len() {
+            0 => 0,
+            some => LENGTH + some,
+        };
+        self.key.map_or(0, <[u8]>::len) + headers + self.value.len() + OVERHEAD
     }
 }
 
@@ -127,26 +179,43 @@ impl Buf for Value {
 }
 
 #[cfg(test)]
+impl<'a> Parts<'a> {
+    /// A record with a key and without headers.
+    pub(crate) const fn of(key: &'a [u8], value: &'a [u8]) -> Self {
+        Self {
+            key: Some(key),
+            headers: &[],
+            value,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::ledger::{Admission, Entry, Ledger};
     use kcommon::kafka::CommitOffset;
 
     #[test]
-    fn key_and_value_come_apart_again() {
+    fn key_headers_and_value_come_apart_again() {
         let offset = RecordOffset::try_from(3).unwrap();
         let mut ledger = Ledger::new(CommitOffset::ZERO, 1);
         let Admission::Entered(seq) = ledger.admit(offset, Entry::Pending) else {
             panic!("not entered")
         };
-        for (key, value) in [
-            (Some(&b"key"[..]), &b"value"[..]),
-            (None, b"value"),
-            (Some(b""), b""),
+        for (key, headers, value) in [
+            (Some(&b"key"[..]), &b""[..], &b"value"[..]),
+            (None, b"", b"value"),
+            (Some(b""), b"", b""),
+            (Some(b"key"), b"headers", b"value"),
+            (None, b"h", b""),
+            (Some(b""), b"h", b"value"),
         ] {
-            let record = Record::new(offset, seq, -1, key, value);
+            let parts = Parts { key, headers, value };
+            let record = Record::new(offset, seq, -1, &parts);
             assert_eq!((record.key_bytes(), &record.value()[..]), (key, value));
-            assert_eq!(record.size(), Record::cost(key, value));
+            assert_eq!(record.headers(), headers);
+            assert_eq!(record.size(), parts.cost());
         }
     }
 

@@ -24,7 +24,6 @@ use crate::consumer::{self, Brokers, Consumer};
 use crate::dispatcher::{Dispatcher, Fetched, Gone, Restored};
 use crate::fetch::Source;
 use crate::ledger::Entry;
-use crate::record::Record;
 use crate::scheduler::Wanted;
 use crate::throttle::Throttle;
 
@@ -225,11 +224,13 @@ impl Reread {
         let (Some(first), Ok(offset)) = (first, RecordOffset::try_from(message.offset())) else {
             return Some(0);
         };
+        let headers = self.source.headers(message);
         let fetched = Fetched {
             offset,
             key: message.key(),
             id: self.source.key_id(message.key()),
             timestamp: message.timestamp().to_millis().unwrap_or(-1),
+            headers: &headers,
             value: message.payload().unwrap_or_default(),
             entry: Entry::Pending,
         };
@@ -240,7 +241,7 @@ impl Reread {
         match restored {
             Restored::Taken | Restored::NotWanted => {
                 wanted.pop_front();
-                Some(Record::cost(fetched.key, fetched.value))
+                Some(fetched.parts().cost())
             }
             Restored::NoRoom => None,
             Restored::Other => {

@@ -124,6 +124,27 @@ impl Scheduler {
         ready
     }
 
+    /// The record waits in front of its key, which goes on by [`Scheduler::release`] only. A job of a closed lane is dropped.
+    /// Returns the place of the key.
+    pub fn hold(&mut self, job: Job) -> KeySlot {
+        if let Some(queue) = self.lane_mut(job.lane) {
+            queue.hold(job.key, job.record);
+        }
+        job.key
+    }
+
+    /// The record that is held has ended: its key's next one may go. Returns whether that made the key ready.
+    pub fn release(&mut self, lane: LaneId, key: KeySlot) -> bool {
+        let Some(queue) = self.lane_mut(lane) else {
+            return false;
+        };
+        let ready = queue.release(key);
+        if ready {
+            self.line_up(lane);
+        }
+        ready
+    }
+
     /// The record is to be pushed again at `due`, before its successors. A job of a closed lane is given back.
     pub fn retry(&mut self, job: Job, due: Instant) -> Option<Job> {
         let Some(queue) = self.lane_mut(job.lane) else {

@@ -216,7 +216,7 @@ fn maps_that_outlive_a_foreign_write_are_noticed() {
 fn a_position_that_outlives_its_claim_is_noticed() {
     is_caught(
         Mutation::PositionOutlivesTheClaim,
-        &[Invariant::NoLoss, Invariant::Order],
+        &[Invariant::NoLoss, Invariant::Order, Invariant::OneOwner],
     );
 }
 
@@ -259,6 +259,14 @@ fn commits_that_leave_out_what_is_done_above_are_noticed() {
 #[test]
 fn commits_that_do_not_come_when_they_are_due_are_noticed() {
     is_caught(Mutation::CommitsAreRare, &[Invariant::Replay]);
+}
+
+#[test]
+fn records_that_are_done_before_they_are_stored_elsewhere_are_noticed() {
+    is_caught(
+        Mutation::DoneBeforeItIsStored,
+        &[Invariant::NoLoss, Invariant::Order],
+    );
 }
 
 #[test]

@@ -42,6 +42,8 @@ pub struct Target {
     pub failures: RefCell<Throttle>,
     /// Of the lines about records that end undelivered: the others must not hold them back.
     pub losses: RefCell<Throttle>,
+    /// Of the lines about slow pushes.
+    pub slow: RefCell<Throttle>,
 }
 
 /// Why a module's servers cannot be pushed to.
@@ -108,6 +110,7 @@ impl Target {
             outage: RefCell::default(),
             failures: RefCell::new(Throttle::new(LOG_INTERVAL)),
             losses: RefCell::new(Throttle::new(LOG_INTERVAL)),
+            slow: RefCell::new(Throttle::new(LOG_INTERVAL)),
         })
     }
 
@@ -243,7 +246,7 @@ backend_servers:
         let crate::ledger::Admission::Entered(seq) = entered else {
             panic!("not entered")
         };
-        Record::new(offset, seq, 1000, Some(b"k"), value)
+        Record::new(offset, seq, 1000, &crate::record::Parts::of(b"k", value))
     }
 
     fn shot(record: &Record) -> Shot<'_> {

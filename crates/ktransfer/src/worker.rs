@@ -7,13 +7,16 @@ use std::cell::RefCell;
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::task::Context;
+use std::time::{Duration, SystemTime};
 
+use kcommon::daemon::Failure;
 use tokio::time::Instant;
 
 use crate::adaptive::Sign;
 use crate::assignment::Epoch;
-use crate::dispatcher::{Dispatcher, End, Seat};
+use crate::dispatcher::{Dispatcher, End, Seat, Trouble};
 use crate::lease::BootTime;
+use crate::letter::{Account, Exhausted};
 use crate::link::{Control, ExchangeError};
 use crate::meters::Meters;
 use crate::pusher::{AttemptError, Pusher};
@@ -120,7 +123,9 @@ impl Worker {
             .pusher
             .attempt(&job.record, (uri, partition), &permission)
             .await;
-        self.meters.seconds.record(started.elapsed());
+        let took = started.elapsed();
+        self.meters.seconds.record(took);
+        self.tell_slow(job, took, &outcome);
         if self.target.module().retry.slows_down {
             self.note(&outcome, started);
         }
@@ -167,27 +172,69 @@ impl Worker {
                 );
                 End::RetryAt(at)
             }
-            _ if rejected => {
-                self.meters.rejected.increment(1);
-                self.warn(
-                    &self.target.losses,
-                    job,
-                    error,
-                    "record dropped: the backend rejected it",
-                );
-                End::Done
-            }
             _ => {
-                self.meters.exhausted.increment(1);
-                self.warn(
-                    &self.target.losses,
-                    job,
-                    error,
-                    "record dropped: its last attempt failed",
-                );
-                End::Done
+                let counter = if rejected {
+                    &self.meters.rejected
+                } else {
+                    &self.meters.exhausted
+                };
+                counter.increment(1);
+                self.undelivered(job, &trouble, error)
             }
         }
+    }
+
+    /// The record will not be delivered: what the module does with it.
+    fn undelivered(&self, job: &Job, trouble: &Trouble, error: &AttemptError) -> End {
+        let rejected = matches!(error, AttemptError::Rejected(_));
+        let (what, end) = match (self.target.module().last.policy(), rejected) {
+            (Exhausted::Drop, false) => ("record dropped: its last attempt failed", End::Done),
+            (Exhausted::Drop, true) => ("record dropped: the backend rejected it", End::Done),
+            (Exhausted::DeadLetter | Exhausted::Log, _) => {
+                let account = Account {
+                    rejected,
+                    status: error.status(),
+                    error: Failure::from_error(error).to_string(),
+                    attempts: trouble.attempts,
+                    first: trouble.first_time,
+                    last: SystemTime::now(),
+                };
+                // Counted when it is stored.
+                let what = "record not delivered: it is stored elsewhere";
+                self.warn(&self.target.losses, job, error, what);
+                return End::Leave(Box::new(account));
+            }
+            (Exhausted::Block, _) => ("record not delivered: its key waits for an operator", End::Block),
+            (Exhausted::Stop, _) => (
+                "record not delivered: its partition waits for an operator",
+                End::Stop,
+            ),
+        };
+        self.meters.undelivered.increment(1);
+        self.warn(&self.target.losses, job, error, what);
+        end
+    }
+
+    /// A push that took long is told, whatever its end.
+    fn tell_slow(&self, job: &Job, took: Duration, outcome: &Result<(), AttemptError>) {
+        if self.target.module().slow.is_none_or(|slow| took <= slow) {
+            return;
+        }
+        self.meters.slow.increment(1);
+        let now = Instant::now();
+        let Some(held_back) = self.target.slow.borrow_mut().pass(now) else {
+            return;
+        };
+        let partition = self.dispatcher.borrow().partition(job.lane.epoch());
+        tracing::warn!(
+            module = self.target.module().name,
+            partition = partition.map(|partition| partition.0),
+            offset = job.record.offset.get(),
+            took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            delivered = outcome.is_ok(),
+            lines_held_back = held_back,
+            "slow push"
+        );
     }
 
     fn warn(

@@ -241,6 +241,7 @@ impl Return {
                 key: Some(&key),
                 id: Some(hasher.id(&key)),
                 timestamp: offset,
+                headers: &[],
                 value: b"value",
                 entry: Entry::Pending,
             };

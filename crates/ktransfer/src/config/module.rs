@@ -19,8 +19,11 @@ use super::module_file::{
 use crate::auth;
 use crate::balance;
 use crate::content::Content;
+use crate::dispatcher::StalledKey;
 use crate::form::Form;
 use crate::key::OrderBy;
+use crate::letter::Exhausted;
+use crate::letters::LastResort;
 use crate::methods::MethodFilter;
 use crate::pace::Limits;
 use crate::range::OutOfRange;
@@ -84,6 +87,12 @@ pub struct Module {
     pub window_size: NonZeroUsize,
     /// Records of one partition between the commit position and the newest admitted.
     pub max_uncommitted: NonZeroUsize,
+    /// What happens to a record whose last attempt has failed, or that was rejected.
+    pub last: LastResort,
+    /// Pushes that take longer are told; none = no push is.
+    pub slow: Option<Duration>,
+    /// When a failing record makes an alarm; none = never.
+    pub stalled: Option<StalledKey>,
     /// When a failed push is repeated.
     pub retry: RetryPolicy,
     /// What is pushed one record after another.
@@ -107,16 +116,13 @@ impl Module {
         let file = &document.file;
         let protocol = &file.protocol;
         let mut problems = Vec::new();
-        let topic = TopicName::try_from(file.topic.clone());
-        let topic = topic.map_err(|error| document.problem("topic", error.to_string()));
+        let at =
+            |key: &'static str| move |error: &dyn std::fmt::Display| document.problem(key, error.to_string());
+        let topic = TopicName::try_from(file.topic.clone()).map_err(|error| at("topic")(&error));
         let topic = keep(&mut problems, topic);
-        let uri = UriTemplate::parse(&protocol.uri);
-        let uri = keep(
-            &mut problems,
-            uri.map_err(|error| document.problem("protocol.uri", error.to_string())),
-        );
-        let rules = outcome::rules(document, &mut problems);
-        let retry = keep(&mut problems, outcome::retry(document));
+        let uri = UriTemplate::parse(&protocol.uri).map_err(|error| at("protocol.uri")(&error));
+        let uri = keep(&mut problems, uri);
+        let outcome = outcome::read(document, &mut problems);
         let (headers, host) = headers(document, &mut problems);
         let content = content::content(document, &mut problems);
         let tls = TlsFile::settings(document, &mut problems);
@@ -126,7 +132,7 @@ impl Module {
         let form = FormFile::form(document, &mut problems);
         let options = file.librdkafka.read("", document, &mut problems);
         Invalid::check(problems)?;
-        let (Some(topic), Some(uri), Some(rules), Some(retry)) = (topic, uri, rules, retry) else {
+        let (Some(topic), Some(uri), Some(outcome)) = (topic, uri, outcome) else {
             return Err(document.problem("", "cannot be used").into());
         };
         Ok(Self {
@@ -148,7 +154,7 @@ impl Module {
             connect_timeout: limit(protocol.conn_timeout_ms),
             write_timeout: limit(protocol.write_timeout_ms),
             read_timeout: limit(protocol.read_timeout_ms),
-            rules,
+            rules: outcome.rules,
             max_response_bytes: protocol.max_response_bytes,
             backend_servers: file.backend_servers.clone(),
             dns_refresh: limit(file.dns_refresh_ms),
@@ -156,13 +162,39 @@ impl Module {
             worker_num: at_least_one(file.worker_num),
             window_size: at_least_one(file.window_size),
             max_uncommitted: at_least_one(file.max_uncommitted),
-            retry,
+            last: outcome.last,
+            slow: limit(file.last.slow_time_ms),
+            stalled: outcome.stalled,
+            retry: outcome.retry,
             order,
             pace: file.pace.limits(),
             out_of_range: order::out_of_range(document),
             commit_interval: Duration::from_secs(file.zk_offset_update_interval_sec),
             drain_timeout: Duration::from_millis(file.drain_timeout_ms),
         })
+    }
+}
+
+impl Module {
+    /// Whether the headers of its records are kept.
+    #[must_use]
+    pub fn keeps_headers(&self) -> bool {
+        let stored = matches!(self.last, LastResort::DeadLetter(_) | LastResort::Log(_));
+        stored || self.form.as_ref().is_some_and(Form::needs_headers)
+    }
+
+    /// What is allowed and probably not meant.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let policy = self.last.policy();
+        if policy == Exhausted::Drop || self.retry.ends() || !self.rules.rejected.is_empty() {
+            return Vec::new();
+        }
+        vec![format!(
+            "exhausted: {} is never reached, because max_retry_times is -1, and there is neither retry.max_elapsed_ms nor \
+             protocol.rejected_status: a record that fails is tried for ever",
+            policy.word()
+        )]
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) use balance::BalanceFile;
 use content::ContentFile;
 pub(super) use form::FormFile;
 use order::OrderFile;
-pub(super) use outcome::{AnswerFile, Backoff, RetryFile, SuccessJsonFile};
+pub(super) use outcome::{AnswerFile, Backoff, LastFile, RetryFile, SuccessJsonFile};
 use pace::PaceFile;
 pub(super) use tls::TlsFile;
 
@@ -36,6 +36,7 @@ pub const MODULE_SCHEMA: Schema = Schema {
         ("", HOW),
         ("", balance::KEYS),
         ("", outcome::FAILURE),
+        ("", outcome::LAST),
         ("", pace::KEYS),
         ("", order::KEYS),
         ("", content::KEYS),
@@ -263,6 +264,8 @@ pub(super) struct ModuleFile {
     pub(super) max_retry_times: i64,
     pub(super) fail_retry_interval_ms: u64,
     pub(super) retry: Option<RetryFile>,
+    #[serde(flatten)]
+    pub(super) last: LastFile,
     #[serde(flatten)]
     pub(super) order: OrderFile,
     #[serde(flatten)]

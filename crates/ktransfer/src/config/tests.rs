@@ -5,11 +5,14 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use kcommon::admin::Listen;
+use kcommon::kafka::TopicName;
 use tempfile::TempDir;
 
 use super::*;
 use crate::content::{OnError, tests::subject};
+use crate::dispatcher::StalledKey;
 use crate::key::OrderBy;
+use crate::letters::{LastResort, LogSettings};
 use crate::methods::MethodCheck;
 use crate::pace::Limits;
 use crate::range::{OutOfRange, Resort};
@@ -393,6 +396,36 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     (
         "worker_num:",
+        "exhausted: forget\nworker_num:",
+        "exhausted: is \"forget\"; allowed: drop, dead_letter, log, block, stop",
+    ),
+    (
+        "worker_num:",
+        "exhausted: dead_letter\nworker_num:",
+        "m.yaml:14:1: exhausted: is dead_letter, which needs dead_letter.topic",
+    ),
+    (
+        "worker_num:",
+        "exhausted: dead_letter\ndead_letter: {topic: a b}\nworker_num:",
+        "dead_letter.topic: the topic name has an illegal character",
+    ),
+    (
+        "worker_num:",
+        "exhausted: dead_letter\ndead_letter: {topic: test_topic}\nworker_num:",
+        "dead_letter.topic: is the topic of the module itself",
+    ),
+    (
+        "worker_num:",
+        "exhausted: log\nworker_num:",
+        "exhausted: is log, which needs exhausted_log.path",
+    ),
+    (
+        "worker_num:",
+        "stalled_key: {}\nworker_num:",
+        "stalled_key: needs attempts or age_ms above 0",
+    ),
+    (
+        "worker_num:",
         "retry: {backof: fixed}\nworker_num:",
         "retry.backof: is not a key that is known here; did you mean backoff?",
     ),
@@ -527,6 +560,46 @@ fn the_section_retry_is_read_and_its_defaults_are_for_those_who_write_it() {
         with("retry: {backoff: exponential, max_elapsed_ms: 3_600_000}\n"),
         growing
     );
+}
+
+#[test]
+fn what_follows_the_last_attempt_is_read_and_a_last_attempt_that_never_comes_is_warned_of() {
+    let with = |lines: &str| module(&format!("{SEED_MODULE}{lines}")).unwrap();
+    assert_eq!(with("").last, LastResort::Drop);
+    assert!(with("").warnings().is_empty());
+    let dead = "exhausted: dead_letter\ndead_letter: {topic: dead}\n";
+    assert_eq!(
+        with(dead).last,
+        LastResort::DeadLetter(TopicName::try_from("dead".to_owned()).unwrap())
+    );
+    let log = with("exhausted: log\nexhausted_log: {path: ./log/m.jsonl}\n").last;
+    let expected = LogSettings {
+        path: "./log/m.jsonl".into(),
+        rotate_bytes: 67_108_864,
+        keep: 100,
+    };
+    assert_eq!(log, LastResort::Log(expected));
+    assert!(with(dead).keeps_headers() && !with("exhausted: block\n").keeps_headers());
+    let warnings = with("exhausted: stop\n").warnings();
+    assert!(
+        warnings[0].contains("exhausted: stop is never reached"),
+        "{warnings:?}"
+    );
+    for ends in [
+        SEED_MODULE.replace("max_retry_times: -1", "max_retry_times: 3"),
+        SEED_MODULE.replacen(" read_timeout", " rejected_status: [400]\n read_timeout", 1),
+        format!("{SEED_MODULE}retry: {{max_elapsed_ms: 1}}\n"),
+    ] {
+        let module = module(&format!("{ends}{dead}")).unwrap();
+        assert!(module.warnings().is_empty(), "{ends}");
+    }
+    let told = with("slow_time_ms: 500\nstalled_key: {attempts: 5}\n");
+    assert_eq!(told.slow, Some(Duration::from_millis(500)));
+    let stalled = StalledKey {
+        attempts: Some(5),
+        age: None,
+    };
+    assert_eq!(told.stalled, Some(stalled));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::eviction::Room;
 use crate::assignment::Epoch;
 use crate::key::KeyId;
 use crate::ledger::{Admission, Entry};
-use crate::record::Record;
+use crate::record::{Parts, Record};
 use crate::scheduler::Cold;
 use crate::stall::Limit;
 
@@ -23,10 +23,24 @@ pub struct Fetched<'a> {
     pub id: Option<KeyId>,
     /// Its timestamp in Kafka, in milliseconds; -1 without.
     pub timestamp: i64,
+    /// Its headers, as [`crate::headers`] writes them, if the module keeps them.
+    pub headers: &'a [u8],
     /// Its value.
     pub value: &'a [u8],
     /// Whether it needs a push.
     pub entry: Entry,
+}
+
+impl<'a> Fetched<'a> {
+    /// What is kept of it.
+    #[must_use]
+    pub const fn parts(&self) -> Parts<'a> {
+        Parts {
+            key: self.key,
+            headers: self.headers,
+            value: self.value,
+        }
+    }
 }
 
 /// What became of a fetched record.
@@ -77,7 +91,7 @@ impl Dispatcher {
         let before = partition.ledger.was_done_before(fetched.offset);
         let entry = if before { Entry::Done } else { fetched.entry };
         let pending = entry == Entry::Pending;
-        let bytes = Record::cost(fetched.key, fetched.value);
+        let bytes = fetched.parts().cost();
         let mut cold = fetched
             .id
             .filter(|id| pending && self.scheduler.is_cold(lane, *id));
@@ -112,7 +126,7 @@ impl Dispatcher {
                 self.meters.evicted.increment(1);
             }
             (Admission::Entered(seq), None) => {
-                let record = Record::new(fetched.offset, seq, fetched.timestamp, fetched.key, fetched.value);
+                let record = Record::new(fetched.offset, seq, fetched.timestamp, &fetched.parts());
                 self.waits.begin(epoch, seq, Instant::now);
                 if self.scheduler.enqueue(lane, fetched.id, record) {
                     self.flights.wake(1);

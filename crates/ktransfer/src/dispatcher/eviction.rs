@@ -90,7 +90,7 @@ impl Dispatcher {
         {
             return Restored::Other;
         }
-        let bytes = Record::cost(fetched.key, fetched.value);
+        let bytes = fetched.parts().cost();
         let Some(partition) = self.partitions.get_mut(&epoch) else {
             return Restored::NotWanted;
         };
@@ -109,7 +109,7 @@ impl Dispatcher {
                 return Restored::NoRoom;
             }
         }
-        let record = Record::new(offset, seq, fetched.timestamp, fetched.key, fetched.value);
+        let record = Record::new(offset, seq, fetched.timestamp, &fetched.parts());
         self.meters.reread.increment(1);
         if self.scheduler.restore(lane, wanted, record) {
             self.flights.wake(1);

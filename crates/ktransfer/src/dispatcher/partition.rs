@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use kcommon::kafka::CommitOffset;
+use kcommon::kafka::{CommitOffset, RecordOffset};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -22,6 +22,9 @@ pub(super) enum Phase {
     Running,
     /// Given up: what is on the wire may end until the deadline; `cut` did not.
     Draining { deadline: Instant, cut: usize },
+    /// A record at this offset ended undelivered and stays: nothing begins until an operator acts. What is on the wire ends, and
+    /// is committed.
+    Stopped { at: RecordOffset },
     /// Taken away: what is on the wire is cut.
     Lost,
     /// Its log is not the one that it was: nothing begins until it is given up by an order.
@@ -38,6 +41,10 @@ pub(super) struct Partition {
     pub(super) phase: Phase,
     /// Requests on the wire.
     pub(super) in_flight: usize,
+    /// Letters that are not stored.
+    pub(super) leaving: usize,
+    /// Keys that wait for an operator, and the first record of those.
+    pub(super) blocked: (usize, Option<RecordOffset>),
     /// What is stored, as far as we know: the position, and how much is done above it.
     committed: (CommitOffset, u64),
     /// How much is done above the position of the commit on its way.
@@ -67,6 +74,8 @@ impl Partition {
             share,
             phase: Phase::Running,
             in_flight: 0,
+            leaving: 0,
+            blocked: (0, None),
             committed,
             committing: 0,
             stored,
@@ -78,6 +87,11 @@ impl Partition {
 
     pub(super) fn is_running(&self) -> bool {
         matches!(self.phase, Phase::Running)
+    }
+
+    /// Whether what is done is committed.
+    pub(super) fn commits(&self) -> bool {
+        matches!(self.phase, Phase::Running | Phase::Stopped { .. })
     }
 
     /// What keeps the next record out.
@@ -124,7 +138,7 @@ impl Partition {
 
     /// The commit to send now, if one is due.
     pub(super) fn due_commit(&mut self, now: Instant) -> Option<Report> {
-        if !self.is_running() || !self.schedule.due(now) {
+        if !self.commits() || !self.schedule.due(now) {
             return None;
         }
         let done = self.ledger.acks();

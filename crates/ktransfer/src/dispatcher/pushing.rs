@@ -10,14 +10,15 @@ use kcommon::kafka::PartitionId;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::{Dispatcher, Partition, Seat, Trouble};
+use super::{Dispatcher, Failing, Partition, Seat, StalledKey, Trouble};
 use crate::adaptive::{Adaptive, Sign};
 use crate::assignment::Epoch;
 use crate::lease::BootTime;
+use crate::letter::Account;
 use crate::scheduler::Job;
 
 /// How a job ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     /// Delivered, or given up by policy: the record is done.
     Done,
@@ -27,6 +28,12 @@ pub enum End {
     NotStarted,
     /// Cut on the wire: nobody knows what the backend did, so the record is not done.
     Cut,
+    /// Undelivered for good: done once it is stored elsewhere.
+    Leave(Box<Account>),
+    /// Undelivered for good: its key waits for an operator.
+    Block,
+    /// Undelivered for good: its partition waits for an operator.
+    Stop,
 }
 
 impl Dispatcher {
@@ -116,6 +123,12 @@ impl Dispatcher {
         self.troubles.failed(job.lane.epoch(), record.seq, attempt)
     }
 
+    /// The records that have failed and are not done. Costs a look at each.
+    #[must_use]
+    pub fn failing(&self, stalled: Option<&StalledKey>, now: Instant) -> Failing {
+        self.troubles.look(stalled, now)
+    }
+
     /// What an attempt that began then, and has ended now, says about the backend. Without [`super::Bounds::slows_down`] it
     /// changes nothing.
     pub fn note(&mut self, sign: Sign, started: Instant, random: impl FnOnce() -> f64) {
@@ -174,7 +187,13 @@ impl Dispatcher {
             End::NotStarted | End::Cut => {
                 self.scheduler.put_back(job);
             }
+            End::Leave(account) => self.leave(job, *account),
+            End::Block => self.block(job),
+            End::Stop => self.stop(&job),
         }
+        let Some(partition) = self.partitions.get_mut(&epoch) else {
+            return;
+        };
         // Not for each record that goes: a fetch that is woken takes many at once.
         let room = partition.waits_for_room()
             && !partition.ledger.is_full()

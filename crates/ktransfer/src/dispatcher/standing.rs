@@ -10,7 +10,7 @@ use super::{Dispatcher, Phase};
 pub struct Standing {
     /// The partition.
     pub partition: i32,
-    /// `running`; `draining` (given up, pushes on their way may end); `lost` (its claim is gone); `truncated` (its log lost records).
+    /// `running`; `stopped` (a record that ended undelivered waits for an operator); `draining` (given up, pushes on their way may end); `lost` (its claim is gone); `truncated` (its log lost records).
     pub phase: String,
     /// Why nothing of it is fetched, if so.
     pub stopped: Option<String>,
@@ -84,6 +84,7 @@ impl Dispatcher {
 fn phase(phase: Phase) -> &'static str {
     match phase {
         Phase::Running => "running",
+        Phase::Stopped { .. } => "stopped",
         Phase::Draining { .. } => "draining",
         Phase::Lost => "lost",
         Phase::Truncated => "truncated",

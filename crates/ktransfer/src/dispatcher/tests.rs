@@ -13,7 +13,8 @@ use crate::assignment::Epochs;
 use crate::key::KeyHasher;
 use crate::lease::{BootTime, Terms};
 use crate::ledger::Entry;
-use crate::record::Record;
+use crate::letter::Account;
+use crate::record::Parts;
 
 struct World {
     dispatcher: Dispatcher,
@@ -63,6 +64,7 @@ impl World {
             key: Some(key),
             id,
             timestamp: offset.get(),
+            headers: &[],
             value: b"value",
             entry,
         };
@@ -462,7 +464,7 @@ fn short_of_memory(records: usize) -> (World, Assignment) {
         max_uncommitted: 1_000_000,
         ..bounds()
     });
-    let budget = Budget::new(records * Record::cost(Some(b"k"), b"value"), 1);
+    let budget = Budget::new(records * Parts::of(b"k", b"value").cost(), 1);
     world.dispatcher.budget = budget;
     let assignment = world.assign(0);
     (world, assignment)
@@ -474,6 +476,7 @@ fn again(offset: i64, key: &'static [u8]) -> Fetched<'static> {
         key: Some(key),
         id: Some(KeyHasher::new([0; 16]).id(key)),
         timestamp: offset,
+        headers: &[],
         value: b"value",
         entry: Entry::Pending,
     }
@@ -493,7 +496,7 @@ fn a_stuck_key_that_fills_the_budget_leaves_room_for_others_and_goes_on_in_its_o
             world.admit(assignment, offset, key, Entry::Pending),
             Admitted::Taken
         );
-        assert!(held(&world) <= 10 * Record::cost(Some(b"k"), b"value"));
+        assert!(held(&world) <= 10 * Parts::of(b"k", b"value").cost());
         if let Some(other) = world.dispatcher.take(Seat(0)) {
             assert_eq!(other.record.offset.get(), offset, "the other key goes on at once");
             world.dispatcher.end(Seat(0), other, End::Done);
@@ -520,7 +523,7 @@ fn a_stuck_key_that_fills_the_budget_leaves_room_for_others_and_goes_on_in_its_o
             if world.dispatcher.restore(assignment.epoch, wanted, &fetched) != Restored::Taken {
                 break;
             }
-            assert!(held(&world) <= 10 * Record::cost(Some(b"k"), b"value"));
+            assert!(held(&world) <= 10 * Parts::of(b"k", b"value").cost());
         }
     }
     let all: Vec<i64> = (0..1000).step_by(2).collect();
@@ -727,4 +730,150 @@ fn what_an_earlier_life_had_done_is_stored_again_before_it_is_fetched() {
         panic!("{drained:?}")
     };
     assert_eq!(last, done);
+}
+
+// Records that end undelivered.
+
+fn account() -> Box<Account> {
+    Box::new(Account {
+        rejected: true,
+        status: Some(StatusCode::IM_A_TEAPOT),
+        error: "the backend rejected the record".to_owned(),
+        attempts: 1,
+        first: std::time::SystemTime::UNIX_EPOCH,
+        last: std::time::SystemTime::UNIX_EPOCH,
+    })
+}
+
+/// A partition with two records of one key and one of another, of which the first has ended so.
+fn with_first_ended(end: End) -> (World, Assignment) {
+    let mut world = World::new(bounds());
+    let assignment = world.assign(0);
+    world.admit(assignment, 0, b"a", Entry::Pending);
+    world.admit(assignment, 1, b"a", Entry::Pending);
+    world.admit(assignment, 2, b"b", Entry::Pending);
+    let mut job = world.dispatcher.take(Seat(0)).unwrap();
+    world.dispatcher.failed(&mut job, Instant::now(), None);
+    world.dispatcher.end(Seat(0), job, end);
+    (world, assignment)
+}
+
+/// The offsets that are taken and delivered now.
+fn delivers(world: &mut World) -> Vec<i64> {
+    let mut offsets = Vec::new();
+    while let Some(job) = world.dispatcher.take(Seat(0)) {
+        offsets.push(job.record.offset.get());
+        world.dispatcher.end(Seat(0), job, End::Done);
+    }
+    offsets
+}
+
+#[test]
+fn a_letter_holds_its_key_and_the_offset_until_it_is_stored() {
+    let (mut world, _) = with_first_ended(End::Leave(account()));
+    assert_eq!(delivers(&mut world), [2], "its key waits, another does not");
+    let letter = world.dispatcher.next_letter().unwrap();
+    assert!(world.dispatcher.next_letter().is_none());
+    assert_eq!(letter.record.offset.get(), 0);
+    let Some(Report::Commit { assignment, done }) = world.due_report() else {
+        panic!("record 2 is done")
+    };
+    assert_eq!(done.base(), position(0), "nothing passes what is not stored");
+    let committed = CommitOutcome::Committed(position(0));
+    world.dispatcher.commit_done(assignment, committed);
+    world.dispatcher.stored(&letter);
+    assert_eq!((world.dispatcher.leaving(), delivers(&mut world)), (0, vec![1]));
+    let done = below(3);
+    assert_eq!(world.due_report(), Some(Report::Commit { assignment, done }));
+    let failing = world.dispatcher.failing(None, Instant::now());
+    assert_eq!(failing.records, 0, "it fails no more");
+}
+
+#[test]
+fn a_drain_waits_for_letters_until_its_deadline_and_hands_over_what_is_not_stored() {
+    for in_time in [true, false] {
+        let (mut world, assignment) = with_first_ended(End::Leave(account()));
+        let letter = world.dispatcher.next_letter().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(1);
+        world.dispatcher.revoke(assignment, deadline);
+        assert_eq!(world.dispatcher.next_report(), None, "a letter is on its way");
+        if in_time {
+            world.dispatcher.stored(&letter);
+        } else {
+            world.dispatcher.tick(deadline);
+            world.dispatcher.stored(&letter);
+        }
+        let drained = Report::Drained {
+            assignment,
+            done: Some(below(i64::from(in_time))),
+            cut: 0,
+        };
+        assert_eq!(world.dispatcher.next_report(), Some(drained));
+    }
+}
+
+#[test]
+fn a_letter_of_a_lost_partition_is_neither_offered_nor_done_in_the_next_epoch() {
+    let (mut world, old) = with_first_ended(End::Leave(account()));
+    let letter = world.dispatcher.next_letter().unwrap();
+    world.dispatcher.lose(old);
+    assert!(!world.dispatcher.wants(&letter));
+    let new = world.assign(0);
+    world.admit(new, 0, b"a", Entry::Pending);
+    world.dispatcher.stored(&letter);
+    assert_eq!(world.due_report(), None, "the new epoch has pushed nothing");
+    let (mut world, old) = with_first_ended(End::Leave(account()));
+    world.dispatcher.lose(old);
+    assert!(world.dispatcher.next_letter().is_none());
+}
+
+#[test]
+fn a_blocked_key_waits_for_good_and_others_do_not() {
+    let (mut world, assignment) = with_first_ended(End::Block);
+    assert_eq!(delivers(&mut world), [2]);
+    world
+        .dispatcher
+        .wake(Instant::now() + Duration::from_secs(1_000_000));
+    assert!(world.dispatcher.take(Seat(0)).is_none());
+    let example = (PartitionId(0), RecordOffset::try_from(0).unwrap());
+    let stuck = Some(Stuck { count: 1, example });
+    assert_eq!(world.dispatcher.blocked(), stuck);
+    world.dispatcher.revoke(assignment, Instant::now());
+    let Some(Report::Drained { done, .. }) = world.dispatcher.next_report() else {
+        panic!("nothing is on the wire")
+    };
+    let done = done.unwrap();
+    assert_eq!((done.base(), done.count()), (position(0), 1));
+    assert_eq!(world.dispatcher.blocked(), None);
+}
+
+#[test]
+fn a_stopped_partition_begins_nothing_and_commits_what_was_on_the_wire() {
+    let mut world = World::new(bounds());
+    let (stops, other) = (world.assign(0), world.assign(1));
+    for offset in 0..3 {
+        world.admit(
+            stops,
+            offset,
+            &[b'a' + u8::try_from(offset).unwrap()],
+            Entry::Pending,
+        );
+    }
+    let first = world.dispatcher.take(Seat(0)).unwrap();
+    let second = world.dispatcher.take(Seat(1)).unwrap();
+    world.dispatcher.end(Seat(0), first, End::Stop);
+    assert!(world.dispatcher.take(Seat(0)).is_none());
+    assert!(!world.dispatcher.may_start(stops.epoch) && !world.dispatcher.admits(stops.epoch));
+    assert_eq!(
+        world.dispatcher.stopped_at(stops.epoch).map(RecordOffset::get),
+        Some(0)
+    );
+    assert_eq!(world.dispatcher.stopped().unwrap().count, 1);
+    world.dispatcher.end(Seat(1), second, End::Done);
+    let Some(Report::Commit { assignment, done }) = world.due_report() else {
+        panic!("record 1 is done")
+    };
+    assert_eq!((assignment, done.base(), done.count()), (stops, position(0), 1));
+    world.admit(other, 0, b"k", Entry::Pending);
+    assert_eq!(delivers(&mut world), [0], "another partition goes on");
 }

@@ -136,4 +136,36 @@ pub const HELP: &[(&str, &str)] = &[
         "ktransfer_pushes_limit",
         "Pushes that may be on their way: all workers, or fewer while the backend wants less.",
     ),
+    (
+        "ktransfer_records_undelivered_total",
+        "Records that ended undelivered, by what became of them.",
+    ),
+    (
+        "ktransfer_letters_waiting",
+        "Records that are to go to a dead letter topic or to a file, and are not stored yet.",
+    ),
+    (
+        "ktransfer_keys_blocked",
+        "Keys that wait for an operator behind a record that ended undelivered.",
+    ),
+    (
+        "ktransfer_partitions_blocked",
+        "Partitions that wait for an operator behind a record that ended undelivered.",
+    ),
+    (
+        "ktransfer_records_failing",
+        "Records that have failed and are not done.",
+    ),
+    (
+        "ktransfer_oldest_failing_seconds",
+        "How long the first attempt is ago of the record that has failed for the longest time; 0 without one.",
+    ),
+    (
+        "ktransfer_keys_stalled",
+        "Keys whose record has failed for long, by stalled_key.",
+    ),
+    (
+        "ktransfer_pushes_slow_total",
+        "Pushes that took longer than slow_time_ms.",
+    ),
 ];

@@ -78,6 +78,13 @@ impl Running {
             );
             full += f64::from(u8::from(stalled.is_some()));
             let stopped = fetching.progress.stopped();
+            let at = self.dispatcher.borrow().stopped_at(fetching.assignment.epoch);
+            let stopped = stopped.or(at.map(|offset| {
+                format!(
+                    "its record at offset {offset} was not delivered; move the offset past it, or make the backend take it and \
+                     change the module's file"
+                )
+            }));
             let reason = match (stopped, stalled) {
                 (Some(reason), _) => Some(format!("partition {partition} is stopped: {reason}")),
                 (None, Some(limit)) => Some(full_reason(*partition, limit, fullness)),
@@ -86,7 +93,7 @@ impl Running {
             first = first.or(reason);
         }
         self.source.meters.full.set(full);
-        match first {
+        match first.or(self.tell_undelivered(now)) {
             Some(reason) => self.latch.not_ready(reason),
             None => self.latch.ready(),
         }

@@ -13,6 +13,7 @@ use super::*;
 use crate::config;
 use crate::lease::{BootTime, Lease, Terms};
 use crate::ledger::{Admission, Entry, Ledger};
+use crate::record::Parts;
 
 struct Free;
 
@@ -54,7 +55,11 @@ fn record() -> Record {
     let Admission::Entered(seq) = ledger.admit(offset, Entry::Pending) else {
         panic!("not entered")
     };
-    Record::new(offset, seq, 1000, None, b"value")
+    let parts = Parts {
+        value: b"value",
+        ..Parts::default()
+    };
+    Record::new(offset, seq, 1000, &parts)
 }
 
 fn target(server: &str, more: &str) -> Rc<Target> {

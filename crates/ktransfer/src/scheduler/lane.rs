@@ -173,6 +173,15 @@ impl Lane {
     /// Takes the head of the ready key with the oldest head; the key is then away.
     pub(super) fn pop(&mut self) -> Option<(KeySlot, Record)> {
         let Reverse((_, slot)) = self.heads.pop()?;
+        Some((slot, self.take_head(slot)?))
+    }
+
+    /// The record that was put back in front of its key, which stayed away, has ended: as [`Lane::end`].
+    pub(super) fn release(&mut self, slot: KeySlot) -> bool {
+        self.take_head(slot).is_some() && self.end(slot)
+    }
+
+    fn take_head(&mut self, slot: KeySlot) -> Option<Record> {
         let key = self.keys.get_mut(slot.0)?;
         let (head, _) = key.ends()?;
         let node = self.nodes.remove(head);
@@ -185,7 +194,7 @@ impl Lane {
         if was_long && !key.is_long() {
             self.unlist(slot.0);
         }
-        Some((slot, node.record))
+        Some(node.record)
     }
 
     /// The record that was away has ended: the key is ready with its next record, or waits for the body of that, or

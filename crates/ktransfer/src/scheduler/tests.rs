@@ -11,6 +11,7 @@ use super::*;
 use crate::assignment::Epochs;
 use crate::key::{KeyHasher, OrderBy};
 use crate::ledger::{Admission, Entry, Ledger};
+use crate::record::Parts;
 
 fn record(ledger: &mut Ledger, offset: i64, key: Option<u8>) -> (Option<KeyId>, Record) {
     let offset = RecordOffset::try_from(offset).unwrap();
@@ -22,8 +23,11 @@ fn record(ledger: &mut Ledger, offset: i64, key: Option<u8>) -> (Option<KeyId>, 
         offset,
         seq,
         timestamp(offset.get()),
-        bytes.as_ref().map(|key| &key[..]),
-        b"value",
+        &Parts {
+            key: bytes.as_ref().map(|key| &key[..]),
+            headers: &[],
+            value: b"value",
+        },
     );
     (key.map(id), record)
 }
@@ -126,7 +130,7 @@ fn a_closed_lane_takes_its_records_and_timers_along() {
     let now = Instant::now();
     let away = scheduler.take().unwrap();
     assert!(scheduler.retry(away, now).is_none());
-    assert_eq!(scheduler.close(lane), 3 * Record::cost(Some(b"k"), b"value"));
+    assert_eq!(scheduler.close(lane), 3 * Parts::of(b"k", b"value").cost());
     let mut second = ledger();
     let again = scheduler.open(epochs.next());
     scheduler.add(again, record(&mut second, 0, Some(1)));
@@ -152,7 +156,7 @@ fn bodies(scheduler: &mut Scheduler, ledger: &mut Ledger, lane: LaneId) -> Vec<i
         assert!(scheduler.still_wants(lane, wanted));
         let offset = RecordOffset::try_from(wanted.cold.offset).unwrap();
         let seq = ledger.pending(offset).unwrap();
-        let record = Record::new(offset, seq, timestamp(offset.get()), Some(b"k"), b"value");
+        let record = Record::new(offset, seq, timestamp(offset.get()), &Parts::of(b"k", b"value"));
         scheduler.restore(lane, wanted, record);
     }
     wanted.iter().map(|wanted| wanted.cold.offset).collect()
@@ -509,7 +513,7 @@ impl Pair {
                 self.scheduler.give_up(at, wanted);
             } else {
                 let key = [u8::try_from(place.1).unwrap()];
-                let record = Record::new(record_offset, seq, timestamp(offset), Some(&key), b"value");
+                let record = Record::new(record_offset, seq, timestamp(offset), &Parts::of(&key, b"value"));
                 self.scheduler.restore(at, wanted, record);
             }
             self.naive.settle();
@@ -531,7 +535,7 @@ impl Pair {
             Step::PutBack(at) => self.put_back(*at),
             Step::Wake => self.wake(),
             Step::Evict { lane, records } => {
-                let bytes = records * Record::cost(Some(b"k"), b"value");
+                let bytes = records * Parts::of(b"k", b"value").cost();
                 let evicted = self.scheduler.evict(self.lanes[*lane], bytes);
                 assert_eq!(evicted.records, self.naive.evict(*lane, *records));
             }

@@ -40,6 +40,10 @@ pub(super) enum What {
     Finish(usize, u64, bool),
     Cut(usize, u64),
     Fetch(PartitionId, Epoch),
+    /// Letters are offered to where they are stored; of the module with this number.
+    Offer(u64),
+    /// One has been stored; of the module with this number.
+    Stored(u64, u64),
     /// The reader of bodies that were dropped goes on; of the module with this number.
     Reread(u64),
     /// A clean stop begins.
@@ -53,10 +57,20 @@ pub(super) enum What {
 impl What {
     /// Whether it happens on the module's thread.
     pub(super) fn is_of_module(self) -> bool {
-        use What::{Cut, Fetch, Finish, LeaseEnds, Order, Reread, Take, Tick, Write};
+        use What::{Cut, Fetch, Finish, LeaseEnds, Offer, Order, Reread, Stored, Take, Tick, Write};
         matches!(
             self,
-            Order | Tick(_) | LeaseEnds | Take(_) | Write(..) | Finish(..) | Cut(..) | Fetch(..) | Reread(_)
+            Offer(_)
+                | Stored(..)
+                | Order
+                | Tick(_)
+                | LeaseEnds
+                | Take(_)
+                | Write(..)
+                | Finish(..)
+                | Cut(..)
+                | Fetch(..)
+                | Reread(_)
         )
     }
 }
@@ -85,6 +99,8 @@ pub(super) struct Backend {
     pub(super) stuck: BTreeSet<(PartitionId, u8)>,
     /// One in so many pushes fails; 0: none.
     pub(super) failing: u64,
+    /// Of the records that fail, one in so many is given up and goes elsewhere; 0: none.
+    pub(super) given_up: u64,
     /// The longest that a push takes.
     pub(super) slowest: Time,
 }
@@ -94,6 +110,7 @@ impl Backend {
         Self {
             stuck: BTreeSet::new(),
             failing: if dice.one_in(3) { dice.between(2, 10) } else { 0 },
+            given_up: if dice.one_in(3) { dice.between(1, 4) } else { 0 },
             slowest: if dice.one_in(4) {
                 dice.between(500, 3_000)
             } else {

@@ -2,6 +2,7 @@
 //! and `worker` drive it, against the model's logs and backend.
 
 mod fetching;
+mod letters;
 mod rereading;
 mod workers;
 
@@ -22,6 +23,7 @@ use crate::budget::Budget;
 use crate::committer::Stored;
 use crate::dispatcher::{Bounds, Dispatcher, Seat};
 use crate::lease::Lease;
+use crate::letter::Letter;
 use crate::meters::Meters;
 use rereading::Reader;
 use workers::Worker;
@@ -50,6 +52,10 @@ pub(super) struct Module {
     reported: BTreeMap<PartitionId, CommitOffset>,
     bell: Rc<Notify>,
     thirst: Rc<Notify>,
+    letters_bell: Rc<Notify>,
+    /// On their way to where they are stored.
+    letters: BTreeMap<u64, Letter>,
+    letter: u64,
     reader: Reader,
     lease_cut: bool,
     /// Which of the process's modules this is.
@@ -96,6 +102,9 @@ impl Module {
             workers: workers.collect(),
             bell: dispatcher.bell(),
             thirst: dispatcher.thirst(),
+            letters_bell: dispatcher.letters(),
+            letters: BTreeMap::new(),
+            letter: 0,
             reader: Reader::default(),
             dispatcher,
             lease,
@@ -125,6 +134,9 @@ impl Module {
             What::Finish(at, flight, delivered) => self.finish(at, flight, delivered, env),
             What::Cut(at, flight) => self.cut(at, flight, env),
             What::Fetch(partition, epoch) => self.fetch(partition, epoch, env),
+            What::Offer(number) if number == self.number => self.offer(env),
+            What::Stored(number, letter) if number == self.number => self.stored(letter, env),
+            What::Offer(_) | What::Stored(..) => {}
             What::Reread(number) if number == self.number => self.reread(env),
             What::Reread(_) => {}
             other => panic!("{other:?} is not the module's"),
@@ -142,6 +154,9 @@ impl Module {
         }
         if self.bell.notified().now_or_never().is_some() {
             self.assign_waiting(env);
+        }
+        if self.letters_bell.notified().now_or_never().is_some() {
+            env.after(0, What::Offer(self.number));
         }
         if self.thirst.notified().now_or_never().is_some() {
             self.begin_reading(env);

@@ -46,6 +46,8 @@ pub(super) enum Mutation {
     NothingAboveIsStored,
     /// Commits are ten times rarer than they should be.
     CommitsAreRare,
+    /// A record that goes elsewhere is done before it is stored there.
+    DoneBeforeItIsStored,
 }
 
 thread_local! {

@@ -305,6 +305,25 @@ impl Truth {
         }
     }
 
+    /// A record that was given up is stored elsewhere, and so is owed no more.
+    pub(super) fn stored_elsewhere(
+        &mut self,
+        assignment: Assignment,
+        (offset, generation): (i64, u8),
+        now: Time,
+    ) {
+        if generation == self.generation {
+            for owed in &mut self.partition(assignment.partition).owed {
+                if offset >= owed.settled {
+                    owed.delivered.insert(offset);
+                }
+            }
+        }
+        if let Some(life) = self.lives.get_mut(&assignment.epoch) {
+            life.ended.insert(offset, now);
+        }
+    }
+
     /// The worker is done with its request; `done` if it saw that the backend took it.
     pub(super) fn push_ends(&mut self, push: u64, done: bool, now: Time) {
         if let Some(push) = self.wire.remove(&push)

@@ -3,14 +3,40 @@
 use std::time::Duration;
 
 use kcommon::config::{Document, Problem};
+use kcommon::kafka::TopicName;
 
 use super::{keep, limit};
 use crate::config::module_file::{Backoff, ModuleFile, SuccessJsonFile};
+use crate::dispatcher::StalledKey;
+use crate::letter::Exhausted;
+use crate::letters::{LastResort, LogSettings};
 use crate::retry::RetryPolicy;
 use crate::verdict::{BodyRule, Condition, FieldPath, Rules, Statuses};
 
+/// All of it.
+pub(super) struct Outcome {
+    pub(super) rules: Rules,
+    pub(super) retry: RetryPolicy,
+    pub(super) last: LastResort,
+    pub(super) stalled: Option<StalledKey>,
+}
+
+/// Reads it; its problems are put with the others.
+pub(super) fn read(document: &Document<ModuleFile>, problems: &mut Vec<Problem>) -> Option<Outcome> {
+    let rules = rules(document, problems);
+    let retry = keep(problems, retry(document));
+    let last = keep(problems, last(document));
+    let stalled = stalled(document, problems);
+    Some(Outcome {
+        rules: rules?,
+        retry: retry?,
+        last: last?,
+        stalled,
+    })
+}
+
 /// The rules of success; its problems are put with the others.
-pub(super) fn rules(document: &Document<ModuleFile>, problems: &mut Vec<Problem>) -> Option<Rules> {
+fn rules(document: &Document<ModuleFile>, problems: &mut Vec<Problem>) -> Option<Rules> {
     let protocol = &document.file.protocol;
     let answer = &protocol.answer;
     let mut statuses = |key: &str, texts: &[String]| {
@@ -45,7 +71,7 @@ pub(super) fn rules(document: &Document<ModuleFile>, problems: &mut Vec<Problem>
 }
 
 /// How failed pushes are repeated.
-pub(super) fn retry(document: &Document<ModuleFile>) -> Result<RetryPolicy, Problem> {
+fn retry(document: &Document<ModuleFile>) -> Result<RetryPolicy, Problem> {
     let file = &document.file;
     let retries = u32::try_from(file.max_retry_times).ok();
     let interval = Duration::from_millis(file.fail_retry_interval_ms);
@@ -67,6 +93,50 @@ pub(super) fn retry(document: &Document<ModuleFile>) -> Result<RetryPolicy, Prob
         longest_asked: limit(more.retry_after_max_ms),
         slows_down: more.slow_down,
         ..plain
+    })
+}
+
+/// What follows the last attempt.
+fn last(document: &Document<ModuleFile>) -> Result<LastResort, Problem> {
+    let file = &document.file.last;
+    Ok(match file.exhausted {
+        Exhausted::Drop => LastResort::Drop,
+        Exhausted::Block => LastResort::Block,
+        Exhausted::Stop => LastResort::Stop,
+        Exhausted::DeadLetter => {
+            let missing = || document.problem("exhausted", "is dead_letter, which needs dead_letter.topic");
+            let topic = &file.dead_letter.as_ref().ok_or_else(missing)?.topic;
+            let wrong = |message: String| document.problem("dead_letter.topic", message);
+            let topic = TopicName::try_from(topic.clone()).map_err(|error| wrong(error.to_string()))?;
+            if topic.as_str() == document.file.topic {
+                return Err(wrong(
+                    "is the topic of the module itself, which would push its own dead letters; name another"
+                        .into(),
+                ));
+            }
+            LastResort::DeadLetter(topic)
+        }
+        Exhausted::Log => {
+            let missing = || document.problem("exhausted", "is log, which needs exhausted_log.path");
+            let log = file.exhausted_log.as_ref().ok_or_else(missing)?;
+            LastResort::Log(LogSettings {
+                path: log.path.clone(),
+                rotate_bytes: log.rotate_bytes,
+                keep: log.keep,
+            })
+        }
+    })
+}
+
+/// When a failing record makes an alarm.
+fn stalled(document: &Document<ModuleFile>, problems: &mut Vec<Problem>) -> Option<StalledKey> {
+    let file = document.file.last.stalled_key?;
+    if file.attempts == 0 && file.age_ms == 0 {
+        problems.push(document.problem("stalled_key", "needs attempts or age_ms above 0"));
+    }
+    Some(StalledKey {
+        attempts: (file.attempts > 0).then_some(file.attempts),
+        age: limit(file.age_ms),
     })
 }
 

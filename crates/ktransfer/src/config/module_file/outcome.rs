@@ -1,9 +1,12 @@
-//! The keys that say when a record is delivered, and the structs they are read into.
+//! The keys that say when a record is delivered and what follows when it is not, and the structs they are read into.
+
+use std::path::PathBuf;
 
 use kcommon::config::{Key, Kind, Need};
 use serde::Deserialize;
 
 use super::DAY_MS;
+use crate::letter::Exhausted;
 use crate::verdict::ANY;
 
 /// What an answer means; below `protocol`.
@@ -127,6 +130,135 @@ pub(super) const FAILURE: &[Key] = &[
         changed: "",
     },
 ];
+
+/// What follows the last attempt.
+pub(super) const LAST: &[Key] = &[
+    Key {
+        path: "exhausted",
+        kind: Kind::OneOf(&["drop", "dead_letter", "log", "block", "stop"]),
+        need: Need::Default("drop"),
+        meaning: "What happens to a record whose last attempt has failed, or that was rejected: `drop` it; store it in the topic of \
+                  `dead_letter` or in the file of `exhausted_log`, and only then go on with its key; `block` its key, or `stop` \
+                  its partition, until an operator acts (moves the offset, or changes this file). Each is counted. With \
+                  `max_retry_times: -1` and without `retry.max_elapsed_ms` there is no last attempt, so it is only for what is \
+                  rejected.",
+        changed: "New; the original dropped without a trace.",
+    },
+    Key {
+        path: "dead_letter",
+        kind: Kind::Section,
+        need: Need::Optional,
+        meaning: "For `exhausted: dead_letter`. While Kafka does not take a record, it waits and `/readyz` says why.",
+        changed: "New.",
+    },
+    Key {
+        path: "dead_letter.topic",
+        kind: Kind::Text,
+        need: Need::Required,
+        meaning: "The topic, of the same cluster, for the record's key, value and headers, with headers `ktransfer-...` that say \
+                  where it comes from and why. Written with `acks=all` and idempotence; it has to exist, or be one that the \
+                  brokers create.",
+        changed: "",
+    },
+    Key {
+        path: "exhausted_log",
+        kind: Kind::Section,
+        need: Need::Optional,
+        meaning: "For `exhausted: log`. While the file cannot be written, records wait and `/readyz` says why.",
+        changed: "New.",
+    },
+    Key {
+        path: "exhausted_log.path",
+        kind: Kind::Text,
+        need: Need::Required,
+        meaning: "The file, one JSON object per line, synced before its records are done; relative to the working directory. Each \
+                  module and process needs one of its own.",
+        changed: "",
+    },
+    Key {
+        path: "exhausted_log.rotate_bytes",
+        kind: Kind::Int {
+            min: 1024,
+            max: 1_099_511_627_776,
+        },
+        need: Need::Default("67108864"),
+        meaning: "Bytes after which a new file begins; the old one gets a number behind its name, counted up.",
+        changed: "",
+    },
+    Key {
+        path: "exhausted_log.keep",
+        kind: Kind::Int { min: 1, max: 100_000 },
+        need: Need::Default("100"),
+        meaning: "Rotated files that are kept; older ones are deleted, with a warning.",
+        changed: "",
+    },
+    Key {
+        path: "slow_time_ms",
+        kind: Kind::Int { min: 0, max: DAY_MS },
+        need: Need::Default("0"),
+        meaning: "Pushes that take longer than so many milliseconds are counted and logged, at most one line a second; 0 = none.",
+        changed: "New.",
+    },
+    Key {
+        path: "stalled_key",
+        kind: Kind::Section,
+        need: Need::Optional,
+        meaning: "When a record that fails makes an alarm: a line in the log, the reason in `/readyz`, and metrics. Without it \
+                  failing records are only counted.",
+        changed: "New.",
+    },
+    Key {
+        path: "stalled_key.attempts",
+        kind: Kind::Int {
+            min: 0,
+            max: 4_294_967_295,
+        },
+        need: Need::Default("0"),
+        meaning: "So many failed attempts of one record, or more; 0 = attempts do not count.",
+        changed: "",
+    },
+    Key {
+        path: "stalled_key.age_ms",
+        kind: Kind::Int {
+            min: 0,
+            max: 30 * DAY_MS,
+        },
+        need: Need::Default("0"),
+        meaning: "So many milliseconds since the first attempt of a record, or more; 0 = the age does not count.",
+        changed: "",
+    },
+];
+
+/// What follows the last attempt, and what is told of records that do badly, as written.
+#[derive(Clone, Debug, Deserialize)]
+pub(in crate::config) struct LastFile {
+    pub(in crate::config) exhausted: Exhausted,
+    pub(in crate::config) dead_letter: Option<DeadLetterFile>,
+    pub(in crate::config) exhausted_log: Option<ExhaustedLogFile>,
+    pub(in crate::config) slow_time_ms: u64,
+    pub(in crate::config) stalled_key: Option<StalledKeyFile>,
+}
+
+/// The section `dead_letter`.
+#[derive(Clone, Debug, Deserialize)]
+pub(in crate::config) struct DeadLetterFile {
+    pub(in crate::config) topic: String,
+}
+
+/// The section `exhausted_log`.
+#[derive(Clone, Debug, Deserialize)]
+pub(in crate::config) struct ExhaustedLogFile {
+    pub(in crate::config) path: PathBuf,
+    pub(in crate::config) rotate_bytes: u64,
+    pub(in crate::config) keep: usize,
+}
+
+/// The section `stalled_key`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(in crate::config) struct StalledKeyFile {
+    pub(in crate::config) attempts: u32,
+    pub(in crate::config) age_ms: u64,
+}
 
 /// The section `retry`.
 #[derive(Clone, Debug, Deserialize)]

@@ -80,6 +80,7 @@ impl Module {
             offset: RecordOffset::try_from(record.offset).unwrap(),
             key: key.as_ref().map(<[u8; 1]>::as_slice),
             id,
+            headers: &[],
             value: &record.body(),
             timestamp: record.timestamp(),
             entry: if record.wanted {

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use super::Module;
 use crate::assignment::Assignment;
 use crate::dispatcher::{End, Seat};
+use crate::letter::Account;
 use crate::scheduler::Job;
 use crate::simulation::env::{Env, What};
 use crate::simulation::kafka::body_of;
@@ -126,8 +127,27 @@ impl Module {
         if delivered {
             return self.end(at, End::Done, env);
         }
-        if let Some(Worker::Busy { job, .. }) = self.workers[at].as_mut() {
-            let _known = self.dispatcher.failed(job, env.instant(), None);
+        let Some(Worker::Busy { job, push, .. }) = self.workers[at].as_mut() else {
+            return;
+        };
+        let trouble = self.dispatcher.failed(job, env.instant(), None);
+        if env.backend.given_up > 0 && env.dice.one_in(env.backend.given_up) {
+            if mutated(Mutation::DoneBeforeItIsStored) {
+                // The backend has not taken it.
+                if let Some(push) = push.take() {
+                    env.truth.push_ends(push, false, env.now);
+                }
+                return self.end(at, End::Done, env);
+            }
+            let account = Account {
+                rejected: false,
+                status: None,
+                error: String::new(),
+                attempts: trouble.attempts,
+                first: trouble.first_time,
+                last: trouble.first_time,
+            };
+            return self.end(at, End::Leave(Box::new(account)), env);
         }
         let retry = env.dice.between(20, 200);
         let due = env.instant() + std::time::Duration::from_millis(retry);
