@@ -1,8 +1,8 @@
 //! What may be wrong around kmonitor: garbage in ZooKeeper, servers that are away, clusters that do not exist.
 
-use ktests::{cluster, own_cluster};
+use ktests::{Proxy, cluster, own_cluster};
 
-use super::world::{Monitor, Znodes, produce, section, topic};
+use super::world::{Monitor, SESSION, Znodes, kept_by_kafka, produce, section, topic};
 
 #[tokio::test]
 async fn garbage_in_zookeeper_costs_its_own_partition_only() {
@@ -131,15 +131,12 @@ async fn servers_that_stop_make_their_numbers_absent_and_nothing_is_ever_written
     let topic = topic(&cluster, "written", &[10]).await;
     znodes.commit("m", &topic, 0, 4).await;
     let registered = section("c", &cluster.zookeeper, &cluster.chroot, None);
-    let before = znodes.tree().await;
-    let monitor = Monitor::start(&[("c", registered)]).await;
+    let before = (znodes.tree().await, kept_by_kafka(&cluster).await);
+    let monitor = Monitor::start(&[("c", registered + " kafka_groups: true\n")]).await;
     let known = r#"{"c":{"m":{"0":6}}}"#;
     monitor.shows(known).await;
-    assert_eq!(
-        znodes.tree().await,
-        before,
-        "kmonitor writes nothing to ZooKeeper"
-    );
+    let after = (znodes.tree().await, kept_by_kafka(&cluster).await);
+    assert_eq!(after, before, "kmonitor writes nothing to ZooKeeper or Kafka");
 
     own.stop_broker().await.unwrap();
     let answer = monitor.shows(r#"{"c":{"m":{}}}"#).await;
@@ -152,6 +149,28 @@ async fn servers_that_stop_make_their_numbers_absent_and_nothing_is_ever_written
     assert_eq!(answer.header("x-kmonitor-stale"), Some("c"));
     own.start_zookeeper().await.unwrap();
     monitor.shows(known).await;
+    assert!(monitor.lives());
+    monitor.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_of_zookeeper_that_expires_is_made_anew() {
+    let cluster = cluster();
+    let znodes = Znodes::of(&cluster, "expiry").await;
+    let topic = topic(&cluster, "expiry", &[10]).await;
+    znodes.commit("m", &topic, 0, 4).await;
+    let proxy = Proxy::start(&cluster.zookeeper).await;
+    let section = section("c", &proxy.address(), &znodes.chroot, Some(&cluster.brokers));
+    let monitor = Monitor::start(&[("c", section)]).await;
+    monitor.shows(r#"{"c":{"m":{"0":6}}}"#).await;
+    proxy.cut();
+    let answer = monitor.shows(r#"{"c":{}}"#).await;
+    assert_eq!(answer.header("x-kmonitor-stale"), Some("c"));
+    // The server drops it meanwhile: three times the session, and what it takes the server to look.
+    tokio::time::sleep(3 * SESSION).await;
+    znodes.commit("m", &topic, 0, 7).await;
+    proxy.heal();
+    monitor.shows(r#"{"c":{"m":{"0":3}}}"#).await;
     assert!(monitor.lives());
     monitor.stop().await;
 }

@@ -9,6 +9,8 @@ use kcommon::readiness::Readiness;
 use kcommon::shutdown::Stop;
 use kcommon::supervisor::Supervisor;
 use ktests::{Cluster, NewRecord, eventually, ports};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -16,6 +18,9 @@ use zookeeper_client as zk;
 
 /// Ten times what a round may take here.
 pub(super) const SOON: Duration = Duration::from_secs(60);
+
+/// The session that [`section`] asks for.
+pub(super) const SESSION: Duration = Duration::from_secs(4);
 
 /// A part of ZooKeeper that one scenario has for itself.
 pub(super) struct Znodes {
@@ -104,13 +109,39 @@ impl Znodes {
     }
 }
 
+/// Everything that a Kafka of its own keeps for its clients: topics with the ends of their partitions, and groups.
+pub(super) async fn kept_by_kafka(cluster: &Cluster) -> Vec<String> {
+    let brokers = cluster.brokers.clone();
+    let ask = move || {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &brokers)
+            .create()
+            .unwrap();
+        let mut kept = Vec::new();
+        for topic in consumer.fetch_metadata(None, SOON).unwrap().topics() {
+            for partition in topic.partitions() {
+                let ends = consumer
+                    .fetch_watermarks(topic.name(), partition.id(), SOON)
+                    .unwrap();
+                kept.push(format!("{}/{} {ends:?}", topic.name(), partition.id()));
+            }
+        }
+        let groups = consumer.fetch_group_list(None, SOON).unwrap();
+        kept.extend(groups.groups().iter().map(|group| group.name().to_owned()));
+        kept.sort();
+        kept
+    };
+    tokio::task::spawn_blocking(ask).await.unwrap()
+}
+
 /// The section of one cluster in `kmonitor.yaml`; `brokers` are named when they are not registered below the chroot.
 pub(super) fn section(name: &str, zookeeper: &str, chroot: &str, brokers: Option<&str>) -> String {
     let brokers = brokers
         .map(|brokers| format!(" broker_hosts: [{brokers}]\n"))
         .unwrap_or_default();
     format!(
-        "{name}:\n chroot: {chroot}\n zk_connect_timeout_ms: 5000\n zk_session_timeout_ms: 4000\n zk_hosts: [{zookeeper}]\n{brokers}"
+        "{name}:\n chroot: {chroot}\n zk_connect_timeout_ms: 5000\n zk_session_timeout_ms: {}\n zk_hosts: [{zookeeper}]\n{brokers}",
+        SESSION.as_millis()
     )
 }
 
