@@ -66,6 +66,7 @@ async fn the_uri_holds_all_five_placeholders_percent_encoded_byte_for_byte() {
         partition: Some(1),
         key: key.map(|key| key.to_vec().into()),
         value: body.clone().into(),
+        ..NewRecord::default()
     });
     scene.produce(records).await;
     let _daemon = scene.start(&module).await;

@@ -9,7 +9,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicRe
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Headers as _, Message as _, OwnedMessage};
+use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
@@ -33,6 +33,8 @@ pub struct NewRecord {
     pub key: Option<Bytes>,
     /// The body.
     pub value: Bytes,
+    /// Its headers.
+    pub headers: Vec<(String, Bytes)>,
 }
 
 impl NewRecord {
@@ -42,7 +44,15 @@ impl NewRecord {
             partition: None,
             key: Some(key.into()),
             value: value.into(),
+            headers: Vec::new(),
         }
+    }
+
+    /// The same record with one more header.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: impl Into<Bytes>) -> Self {
+        self.headers.push((name.to_owned(), value.into()));
+        self
     }
 
     /// The same record in this partition.
@@ -337,6 +347,15 @@ async fn send(producer: &FutureProducer, topic: &str, record: &NewRecord) -> Res
         }
         if let Some(partition) = record.partition {
             message = message.partition(partition);
+        }
+        if !record.headers.is_empty() {
+            let headers = record.headers.iter();
+            message = message.headers(headers.fold(OwnedHeaders::new(), |all, (key, value)| {
+                all.insert(Header {
+                    key,
+                    value: Some(&value[..]),
+                })
+            }));
         }
         match producer.send_result(message) {
             Ok(future) => return Ok(future),

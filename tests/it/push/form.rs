@@ -3,7 +3,7 @@
 use ktests::{Backend, Behaviour, Seen, When, eventually};
 use serde_json::json;
 
-use super::world::{SOON, Scene, daemon, delivers, keyed};
+use super::world::{SOON, Scene, daemon, delivers, keyed, main_file, module_path, setup};
 
 #[tokio::test]
 async fn a_push_wears_what_its_module_says_and_a_changed_secret_holds_without_a_restart() {
@@ -66,4 +66,45 @@ async fn a_push_wears_what_its_module_says_and_a_changed_secret_holds_without_a_
     assert_eq!(last(&backend.requests()).as_deref(), Some("Bearer sesame-2"));
     let log = daemon.log();
     assert!(!log.contains("sesame") && !log.contains("whsec"), "{log}");
+}
+
+#[tokio::test]
+async fn a_records_headers_are_forwarded_also_when_its_body_was_dropped_and_read_again() {
+    let (scene, backend) = (Scene::new("headers", 1).await, Backend::start().await);
+    let mut module = scene.module(&backend.addresses());
+    module["protocol"]["header_prefix"] = json!("X-Kafka-");
+    module["protocol"]["traceparent"] = json!(true);
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let records = (0..20).map(|number| {
+        let record = keyed("stuck", format!("{number}-{}", "x".repeat(100_000)));
+        let record = record.header("number", number.to_string());
+        record.header("traceparent", parent).header("line", "a\r\nb: c")
+    });
+    backend.on(When::key("stuck"), Behaviour::status(500));
+    let mut main = main_file(&scene.cluster, &[&scene.name]);
+    main["body_budget_bytes"] = json!(1 << 20);
+    let setup = setup(&main).file(module_path(&scene.name), module.to_string());
+    let daemon = setup.start().await;
+    scene.produce(records).await;
+    eventually("bodies are dropped", SOON, async || {
+        let evicted = daemon.metric("ktransfer_bodies_evicted_total", &[]).await;
+        evicted.unwrap_or_default() > 0.5
+    })
+    .await;
+    backend.off(When::key("stuck"));
+    delivers(&backend, 20).await;
+    let delivered: Vec<Seen> = backend
+        .requests()
+        .into_iter()
+        .filter(Seen::is_delivered)
+        .collect();
+    for (number, seen) in delivered.iter().enumerate() {
+        assert_eq!(seen.header("x-kafka-number"), Some(&*number.to_string()));
+        assert_eq!(seen.header("traceparent"), Some(parent));
+        assert_eq!((seen.header("x-kafka-line"), seen.header("b")), (None, None));
+    }
+    let left_out = daemon
+        .metric("ktransfer_record_headers_left_out_total", &[])
+        .await;
+    assert!(left_out.unwrap() >= 20.0);
 }

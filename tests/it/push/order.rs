@@ -20,6 +20,7 @@ async fn with_order_by_partition_its_records_are_pushed_one_after_another_keyed_
         partition: Some(i32::try_from(n % 2).unwrap()),
         key: (n % 3 > 0).then(|| Bytes::from(format!("k{}", n % 7))),
         value: Bytes::from(format!("record {n}")),
+        ..NewRecord::default()
     });
     let produced = scene.cluster.produce_checked(&scene.name, records).await.unwrap();
     let daemon = scene.start(&module).await;

@@ -205,6 +205,7 @@ pub(crate) fn unkeyed(body: impl Into<Bytes>) -> NewRecord {
         partition: Some(0),
         key: None,
         value: body.into(),
+        headers: Vec::new(),
     }
 }
 

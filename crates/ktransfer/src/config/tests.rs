@@ -196,6 +196,11 @@ fn every_key_that_the_original_requires_is_required() {
 /// A key of the example with a wrong value, and what the message must hold.
 const WRONG: &[(&str, &str, &str)] = &[
     (
+        "name: http",
+        "name: http\n header_prefix: 'X Kafka'",
+        "protocol.header_prefix: cannot begin the name of an HTTP header",
+    ),
+    (
         "worker_num:",
         "balance: {policy: fastest}\nworker_num:",
         "balance.policy: is \"fastest\"; allowed: turns, least_in_flight",

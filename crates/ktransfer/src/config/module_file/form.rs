@@ -71,6 +71,21 @@ pub(super) const KEYS: &[Key] = &[
         meaning: "Name of a header with the milliseconds since the record's timestamp in Kafka.",
         changed: "New.",
     },
+    Key {
+        path: "header_prefix",
+        kind: Kind::Text,
+        need: Need::Optional,
+        meaning: "Forward the record's own headers, with this before their names: at most 64 of them and 8 KiB. Those that HTTP cannot \
+                  carry are left out; both are counted. Without it none is forwarded.",
+        changed: "New.",
+    },
+    Key {
+        path: "traceparent",
+        kind: Kind::Bool,
+        need: Need::Default("false"),
+        meaning: "Forward the record's headers `traceparent` and `tracestate` (W3C Trace Context) under their own names.",
+        changed: "New.",
+    },
 ];
 
 /// What is written of it.
@@ -83,6 +98,8 @@ pub(in crate::config) struct FormFile {
     id_header: Option<String>,
     attempt_header: Option<String>,
     age_header: Option<String>,
+    header_prefix: Option<String>,
+    traceparent: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -137,6 +154,11 @@ impl FormFile {
             header("attempt_header", &file.attempt_header),
             header("age_header", &file.age_header),
         );
+        if let Some(prefix) = &file.header_prefix
+            && HeaderName::try_from(format!("{prefix}x")).is_err()
+        {
+            problem("header_prefix", "cannot begin the name of an HTTP header");
+        }
         let events = || CloudEvents {
             source: file.ce_source.clone(),
             kind: file.ce_type.clone(),
@@ -152,8 +174,8 @@ impl FormFile {
             id,
             attempt,
             age,
-            prefix: None,
-            trace: false,
+            prefix: file.header_prefix.clone(),
+            trace: file.traceparent,
         };
         (!form.is_plain()).then_some(form)
     }
